@@ -1,0 +1,1 @@
+"""Vectorization: from named features on the wire to a float32 matrix."""

@@ -1,0 +1,120 @@
+"""What a transformation is: a parameter model, the kinds that it accepts, and a columnar function.
+
+Kinds, widths, defaults and error messages are the plan's business (CONTRACT.md 2); a transformation
+only computes. It sees a column: the values of one feature over many rows, flat, all of one element
+type. For each value it gives one *unit*: `unit` float32 numbers side by side.
+"""
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class Element(enum.Enum):
+    """The five element types of the wire; each comes as a scalar and as an array of it."""
+
+    DOUBLE = "double"
+    FLOAT = "float"
+    INTEGER = "integer"
+    LONG = "long"
+    STRING = "string"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """numpy's type of a column's values: float64, float32, int32, int64, object (of str)."""
+        return _DTYPES[self]
+
+
+_DTYPES: Mapping[Element, np.dtype[Any]] = {
+    Element.DOUBLE: np.dtype(np.float64),
+    Element.FLOAT: np.dtype(np.float32),
+    Element.INTEGER: np.dtype(np.int32),
+    Element.LONG: np.dtype(np.int64),
+    Element.STRING: np.dtype(object),
+}
+
+NUMBERS = frozenset({Element.DOUBLE, Element.FLOAT, Element.INTEGER, Element.LONG})
+STRINGS = frozenset({Element.STRING})
+ANY = NUMBERS | STRINGS
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Values of one feature, over all rows of a batch that have it with this element type."""
+
+    element: Element
+    values: NDArray[Any]
+    """Shape `(n,)`, dtype `element.dtype`; arrays of several values are laid end to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transformed:
+    """What a transformation makes of a column of n values."""
+
+    values: NDArray[np.float32]
+    """Shape `(n, unit)`, float32."""
+    unknown: NDArray[np.bool_] | None = None
+    """Shape `(n,)`: values outside the vocabulary; the feature's default takes their place (the j-th
+    unit of `default_val` at position j of an array). None: there are none."""
+    unparsable: NDArray[np.bool_] | None = None
+    """Shape `(n,)`: values that cannot be read; their request fails with INVALID_ARGUMENT."""
+
+
+def _within_float32(value: Any) -> Any:
+    """Refuse a finite number that float32 cannot hold; everything else is pydantic's to judge."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with np.errstate(over="ignore"):
+            if not np.isfinite(np.float32(value)) and np.isfinite(float(value)):
+                raise ValueError(f"{value!r} does not fit a float32")
+    return value
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise ValueError(f"expected a number, got {value!r}")  # noqa: TRY004 - pydantic collects ValueErrors
+    return value
+
+
+Float64 = Annotated[float, BeforeValidator(_no_bool)]
+"""A number in a configuration: no string, no boolean."""
+Float32 = Annotated[Float64, BeforeValidator(_within_float32)]
+"""A number that float32 can hold (it may still be rounded to it)."""
+
+
+class TransformationParameters(BaseModel):
+    """What stands beside `type` in the vectorization configuration. Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    default_val: list[Float32] = Field(min_length=1)
+    """What an absent feature gives; its length is the feature's width in the matrix."""
+
+
+class Transformation(ABC):
+    """One configured transformation.
+
+    A subclass sets `Parameters` (a TransformationParameters) and `accepts`, and computes in
+    `transform`. An instance is shared by all batches and threads: no state after `__init__`.
+    """
+
+    Parameters: ClassVar[type[TransformationParameters]] = TransformationParameters
+    accepts: ClassVar[frozenset[Element]]
+
+    def __init__(self, parameters: Any) -> None:
+        """`parameters` is an instance of `Parameters`. Raise ValueError for what cannot work."""
+        self.parameters = parameters
+
+    @property
+    def unit(self) -> int:
+        """How many float32 numbers one value gives."""
+        return 1
+
+    @abstractmethod
+    def transform(self, column: Column) -> Transformed:
+        """All values of the column at once; plain numpy, no state, never raises for a value."""

@@ -1,0 +1,1 @@
+"""Models: the runtime interface, onnxruntime behind it, and the model that is served."""

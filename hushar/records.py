@@ -1,0 +1,75 @@
+"""Frozen records, and the types of the callables, that cross from one room to another."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Call(Protocol):
+    """What inference has to know of a call. `hushar.rpc.RawCall` is one; no wrapper is needed."""
+
+    @property
+    def message(self) -> bytes:
+        """The serialized InferenceRequest."""
+        ...
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for the answer any more: cancelled, deadline over, connection lost."""
+        ...
+
+    def reply(self, message: bytes, /) -> None:
+        """Answer OK with the serialized InferenceResponse; nothing happens once the call is over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """How long the stages of one batch took, in microseconds (CONTRACT.md 5)."""
+
+    decode_us: float
+    """Reading the messages, before vectorization."""
+    vectorization_us: float
+    """`VectorizationTime`: features to matrix."""
+    to_tensor_us: float
+    """`ToTensorTime`: matrix to the model's input."""
+    inference_us: float
+    """`InferenceTime`: the model."""
+    encode_us: float
+    """Assembling responses and log records."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchMetrics:
+    """What is measured of one batch: the metrics channel carries these."""
+
+    rows: int
+    """Rows in the matrix."""
+    timings: Timings | None
+    """None where no row reached the model."""
+    queue_us: tuple[float, ...] = ()
+    """For each call of the batch: from its arrival to the start of its decoding."""
+    answered_us: tuple[float, ...] = ()
+    """For each call answered OK: from its arrival to its answer."""
+    failed: tuple[str, ...] = ()
+    """For each call that failed: the name of its error's kind, such as INVALID_ARGUMENT."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogBatch:
+    """The log records of the calls of one batch: the log channel carries these."""
+
+    records: tuple[bytes, ...]
+    """One a call: field 1 of InferenceLogs with its tag and length, so that any concatenation of
+    records is a log file."""
+    spooled: Callable[[], None] | None = field(default=None, compare=False)
+    """Called in the event loop as soon as every record is in the spool, or is counted as lost:
+    with `log.acknowledge = "spooled"` the responses leave here."""
+
+
+LogOutlet = Callable[[LogBatch], bool]
+"""The side exit to the log: never blocks, never raises; False if the records were dropped (counted
+there), and then `spooled` is not called."""
+
+MetricsOutlet = Callable[[BatchMetrics], None]
+"""The side exit to the metrics: never blocks, never raises; what does not fit is dropped, counted."""

@@ -1,0 +1,1 @@
+"""Where logs and metrics go: the interface that every sink has, and the built-in ones."""

@@ -1,0 +1,114 @@
+"""What a log sink and a metric sink are, and what they get.
+
+A log sink has one job: deliver a closed segment. Batching, retry, back-off, survival of a crash and
+of an outage are the log sidecar's, the same for every sink. A metric sink gets one batch an interval.
+
+Both are made by a factory (`hushar_log_sinks`, `hushar_metric_sinks`), which does no I/O; then
+`open()` once, any number of `deliver()` / `emit()`, `aclose()` once, all in the event loop of trio.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A closed segment: a file in the spool that holds one `InferenceLogs` message."""
+
+    path: Path
+    """The file. A sink may move it away (a rename is a delivery); it must not change it."""
+    key: str
+    """Relative name at the destination: `year=…/month=…/day=…/hour=…/mi=…/<uuid4>_<micros>.pb`,
+    always `/` between the parts. Fixed when the segment was opened: a repeated delivery has the
+    same key and overwrites its own object."""
+    size_bytes: int
+    batches: int
+    """Records (calls) in the file."""
+    opened_unix_micros: int
+
+
+class LogSink(ABC):
+    """Where closed segments go. One instance serves every worker; calls may overlap."""
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """For the banner: where it writes, without secrets. `s3://bucket/prefix`, a directory."""
+
+    async def open(self) -> None:  # noqa: B027 - optional
+        """Prepare. A ConfigurationError (unwritable directory) stops the start; an outage must not
+        raise: the server serves and spools while a sink is down."""
+
+    @abstractmethod
+    async def deliver(self, segment: Segment) -> None:
+        """Bring the segment to its destination, complete or not at all; return once it is there.
+
+        Delivering the same segment again must leave exactly one object. Raises SinkError (tried
+        again), SinkRefused (tried again slowly) or SegmentRefused (counted, then dead-lettered).
+        Anything else that it raises is treated as a SinkError and logged with its traceback.
+        """
+
+    async def aclose(self) -> None:  # noqa: B027 - optional
+        """Release what `open` took. Called once, also after a failed delivery."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """All values of one metric in one interval."""
+
+    name: str
+    unit: str
+    """"Microseconds" or "Count"."""
+    values: NDArray[np.float64]
+    """Shape `(n,)`, ascending, n ≥ 1."""
+
+    def quantile(self, q: float) -> float:
+        """The smallest value with at least the share `q` (0–1) of all values at or below it."""
+        index = max(0, int(np.ceil(q * len(self.values))) - 1)
+        return float(self.values[index])
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """How often something happened in one interval."""
+
+    name: str
+    value: float
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricBatch:
+    """What happened in one interval."""
+
+    namespace: str
+    dimensions: Mapping[str, str]
+    """`ModelId`, and those configured."""
+    start_unix_seconds: float
+    end_unix_seconds: float
+    distributions: tuple[Distribution, ...]
+    counters: tuple[Counter, ...]
+
+
+class MetricSink(ABC):
+    """Where metric batches go. Best effort: what a sink fails to take is counted, not kept."""
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """For the banner."""
+
+    async def open(self) -> None:  # noqa: B027 - optional
+        """Prepare; as for LogSink."""
+
+    @abstractmethod
+    async def emit(self, batch: MetricBatch) -> None:
+        """Send or print the batch. Raises SinkError if that failed."""
+
+    async def aclose(self) -> None:  # noqa: B027 - optional
+        """Release what `open` took."""
