@@ -1,8 +1,8 @@
 """Frozen records, and the types of the callables, that cross from one room to another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Call(Protocol):
@@ -73,3 +73,16 @@ there), and then `spooled` is not called."""
 
 MetricsOutlet = Callable[[BatchMetrics], None]
 """The side exit to the metrics: never blocks, never raises; what does not fit is dropped, counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorizationDocument:
+    """A vectorization configuration as it was read: its shape is right, its parameters are not yet
+    looked at (that needs the transformations, plugins' among them).
+    """
+
+    file: str
+    """The URI that it was read from, for messages."""
+    transformations: Mapping[str, Mapping[str, Any]]
+    """Feature → `{"type": …, …}`; the same names as `order`."""
+    order: tuple[str, ...]

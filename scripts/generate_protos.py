@@ -39,12 +39,15 @@ def generate(directory: Path) -> None:
 
 def _at_home(source: str) -> str:
     """The same module with its imports naming `hushar.proto`, no blanks at line ends."""
-    source = re.sub(r"^from hushar import (\w+_pb2)", r"from hushar.proto import \1", source, flags=re.M)
-    source = re.sub(r"^import hushar\.(\w+_pb2) as", r"import hushar.proto.\1 as", source, flags=re.M)
+    source = re.sub(
+        r"^from hushar import (\w+_pb2)", r"from hushar.proto import \1", source, flags=re.MULTILINE
+    )
+    source = re.sub(r"^import hushar\.(\w+_pb2) as", r"import hushar.proto.\1 as", source, flags=re.MULTILINE)
     return "\n".join(line.rstrip() for line in source.rstrip().split("\n")) + "\n"
 
 
 def main() -> int:
+    """Generate, or compare."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

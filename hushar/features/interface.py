@@ -27,7 +27,7 @@ class Element(enum.Enum):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """numpy's type of a column's values: float64, float32, int32, int64, object (of str)."""
+        """Numpy's type of a column's values: float64, float32, int32, int64, object (of str)."""
         return _DTYPES[self]
 
 

@@ -74,12 +74,14 @@ class Runtime(ABC):
     @abstractmethod
     def to_tensor(self, matrix: NDArray[np.float32]) -> Any:
         """The model's input made from a C-contiguous float32 matrix `(rows, width)`; no copy where
-        the model takes it as it is. `ToTensorTime` is measured around this."""
+        the model takes it as it is. `ToTensorTime` is measured around this.
+        """
 
     @abstractmethod
     def run(self, tensor: Any) -> NDArray[np.float32]:
         """The scores, C-contiguous float32 `(rows, scores a row)`. An output of rank 1 becomes one
-        column; float64 is narrowed. Raises whatever the library raises; the caller hides it."""
+        column; float64 is narrowed. Raises whatever the library raises; the caller hides it.
+        """
 
 
 RuntimeFactory = Callable[[Blob, ModelSettings], Runtime]

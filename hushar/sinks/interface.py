@@ -40,9 +40,10 @@ class LogSink(ABC):
     def description(self) -> str:
         """For the banner: where it writes, without secrets. `s3://bucket/prefix`, a directory."""
 
-    async def open(self) -> None:  # noqa: B027 - optional
+    async def open(self) -> None:
         """Prepare. A ConfigurationError (unwritable directory) stops the start; an outage must not
-        raise: the server serves and spools while a sink is down."""
+        raise: the server serves and spools while a sink is down.
+        """
 
     @abstractmethod
     async def deliver(self, segment: Segment) -> None:
@@ -53,7 +54,7 @@ class LogSink(ABC):
         Anything else that it raises is treated as a SinkError and logged with its traceback.
         """
 
-    async def aclose(self) -> None:  # noqa: B027 - optional
+    async def aclose(self) -> None:
         """Release what `open` took. Called once, also after a failed delivery."""
 
 
@@ -103,12 +104,12 @@ class MetricSink(ABC):
     def description(self) -> str:
         """For the banner."""
 
-    async def open(self) -> None:  # noqa: B027 - optional
+    async def open(self) -> None:
         """Prepare; as for LogSink."""
 
     @abstractmethod
     async def emit(self, batch: MetricBatch) -> None:
         """Send or print the batch. Raises SinkError if that failed."""
 
-    async def aclose(self) -> None:  # noqa: B027 - optional
+    async def aclose(self) -> None:
         """Release what `open` took."""

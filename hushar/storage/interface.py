@@ -28,5 +28,5 @@ class Storage(ABC):
     async def read(self, uri: str) -> Blob:
         """All bytes behind `uri`. Raises StorageError, whose text names the URI and the reason."""
 
-    async def aclose(self) -> None:  # noqa: B027 - optional
+    async def aclose(self) -> None:
         """Release what was taken."""
