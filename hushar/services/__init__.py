@@ -1,0 +1,1 @@
+"""What is served by name: paths on the wire to inference, errors to statuses."""

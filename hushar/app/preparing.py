@@ -1,0 +1,278 @@
+"""From a configuration to everything that a server is made of, with every problem found on the way.
+
+What can be decided before the first request is decided here: the configuration against itself and
+against the model. A problem does not hide the others: each step goes as far as it can, and what was
+found is raised together at the end.
+"""
+
+import dataclasses
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+
+from hushar import builtin
+from hushar.config.loading import load_service
+from hushar.config.nearest import did_you_mean
+from hushar.config.service import ServiceConfiguration, validate_plugin_settings
+from hushar.config.uris import scheme_of
+from hushar.config.vectorization import parse_vectorization
+from hushar.errors import ConfigurationError, Problem, StorageError
+from hushar.features.plan import Plan, check_width, compile_plan
+from hushar.models.runtime import ModelError, ModelSettings, Runtime
+from hushar.models.served import ServedModel, check_sha256, model_version, warm_up
+from hushar.plugins.interface import PluginContext
+from hushar.plugins.manager import Named, Registry, load_registry
+from hushar.sinks.interface import LogSink, MetricSink
+from hushar.storage.interface import Blob
+from hushar.storage.local import LocalStorage
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the settings come from."""
+
+    uri: str
+    """Of the service configuration: a path or a URI."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Key → value, of command-line options of their own."""
+    overrides: Sequence[str] = ()
+    """`--set` arguments, `section.key=value`."""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    directory: str = "."
+    """The working directory: paths on the command line and in the environment are relative to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything that is needed to serve; nothing of it runs yet."""
+
+    source: Source
+    configuration: ServiceConfiguration
+    warnings: tuple[str, ...]
+    registry: Registry
+    plugin_settings: Mapping[str, Any]
+    plan: Plan
+    served: ServedModel
+    log_sink: LogSink | None
+    metric_sinks: Mapping[str, MetricSink]
+    ssl_context: ssl.SSLContext | None
+
+
+async def prepare(source: Source) -> Prepared:
+    """Read, check and load everything. Raises ConfigurationError with all problems."""
+    blob = await _read_configuration(source)
+    loaded = load_service(
+        blob,
+        options=source.options,
+        overrides=source.overrides,
+        environ=source.environ,
+        directory=source.directory,
+    )
+    configuration = loaded.configuration
+    plugins = configuration.plugins
+    registry = load_registry(builtin, allow=plugins.allow, block=plugins.block)
+    preparation = _Preparation(source.uri, configuration, registry)
+    return await preparation.run(source, loaded.warnings)
+
+
+async def _read_configuration(source: Source) -> Blob:
+    """The file itself; plugins are only loaded for it where it is not on the local disk."""
+    scheme = scheme_of(source.uri)
+    try:
+        if scheme == "file":
+            return await LocalStorage().read(source.uri)
+        registry = load_registry(builtin)
+        named = registry.storages.get(scheme)
+        if named is None:
+            raise StorageError(_no_such_scheme(source.uri, scheme, registry.storages))
+        storage = named.factory(PluginContext())
+        try:
+            return await storage.read(source.uri)
+        finally:
+            await storage.aclose()
+    except StorageError as error:
+        raise ConfigurationError([Problem("", "", str(error))]) from error
+
+
+class _Preparation:
+    """One run of `prepare`: the steps, and the problems that they found."""
+
+    def __init__(self, file: str, configuration: ServiceConfiguration, registry: Registry) -> None:
+        self._file = file
+        self._configuration = configuration
+        self._registry = registry
+        self._problems: list[Problem] = []
+        self._settings: dict[str, Any] = {}
+
+    async def run(self, source: Source, warnings: tuple[str, ...]) -> Prepared:
+        configuration = self._configuration
+        self._read_plugin_settings()
+        model_blob = await self._read("model_path", configuration.model_path)
+        vectorization_blob = await self._read(
+            "vectorization_instruction_path", configuration.vectorization_instruction_path
+        )
+        plan = self._plan(vectorization_blob) if vectorization_blob else None
+        runtime = await self._runtime(model_blob) if model_blob else None
+        if plan and runtime:
+            await self._fit(plan, runtime)
+        log_sink = self._log_sink()
+        metric_sinks = self._metric_sinks()
+        ssl_context = self._ssl_context()
+        if self._problems or not (plan and runtime and model_blob and vectorization_blob):
+            raise ConfigurationError(self._problems)
+        version = model_version(model_blob.data, vectorization_blob.data)
+        return Prepared(
+            source=source,
+            configuration=configuration,
+            warnings=warnings,
+            registry=self._registry,
+            plugin_settings=self._settings,
+            plan=plan,
+            served=ServedModel(runtime, configuration.model_id, version),
+            log_sink=log_sink,
+            metric_sinks=metric_sinks,
+            ssl_context=ssl_context,
+        )
+
+    def _problem(self, key: str, message: str) -> None:
+        self._problems.append(Problem(self._file, key, message))
+
+    def _context(self, plugin: str) -> PluginContext:
+        return PluginContext(self._settings.get(plugin), self._configuration.model_id)
+
+    def _read_plugin_settings(self) -> None:
+        """`plugins.NAME` of every plugin against the model that the plugin declares."""
+        given = self._configuration.plugins.settings
+        names = {plugin.name for plugin in self._registry.plugins}
+        for name in given:
+            if name not in names:
+                hint = did_you_mean(name, names)
+                self._problem(f"plugins.{name}", f"no plugin of this name is installed{hint}")
+            elif name not in self._registry.settings:
+                self._problem(f"plugins.{name}", "this plugin has no settings")
+        for name, model in self._registry.settings.items():
+            settings = validate_plugin_settings(name, given.get(name, {}), model, self._file)
+            if isinstance(settings, list):
+                self._problems.extend(settings)
+            else:
+                self._settings[name] = settings
+
+    async def _read(self, key: str, uri: str) -> Blob | None:
+        """The bytes behind a URI of the configuration."""
+        scheme = scheme_of(uri)
+        named = self._registry.storages.get(scheme)
+        if named is None:
+            self._problem(key, _no_such_scheme(uri, scheme, self._registry.storages))
+            return None
+        try:
+            storage = named.factory(self._context(named.plugin))
+            try:
+                return await storage.read(uri)
+            finally:
+                await storage.aclose()
+        except StorageError as error:
+            self._problem(key, str(error))
+        except ConfigurationError as error:
+            self._problems.extend(error.problems)
+        return None
+
+    def _plan(self, blob: Blob) -> Plan | None:
+        try:
+            return compile_plan(parse_vectorization(blob), self._registry.transformations)
+        except ConfigurationError as error:
+            self._problems.extend(error.problems)
+            return None
+
+    async def _runtime(self, blob: Blob) -> Runtime | None:
+        settings = self._configuration.model
+        problem = check_sha256(blob.data, settings.sha256)
+        if problem is not None:
+            self._problem("model.sha256", problem)
+        factory = self._registry.runtimes.get(settings.runtime)
+        if factory is None:
+            known = ", ".join(sorted(self._registry.runtimes))
+            hint = did_you_mean(settings.runtime, self._registry.runtimes)
+            self._problem("model.runtime", f"unknown runtime {settings.runtime!r}{hint}; installed: {known}")
+            return None
+        names = [each.name for each in dataclasses.fields(ModelSettings)]
+        passed = ModelSettings(**{name: getattr(settings, name) for name in names})
+        try:
+            return await trio.to_thread.run_sync(factory, blob, passed)
+        except ModelError as error:
+            self._problem(error.key, str(error))
+            return None
+
+    async def _fit(self, plan: Plan, runtime: Runtime) -> None:
+        """The vectorization against the model: widths, and a row of defaults through the model."""
+        problem = check_width(plan, runtime.width, model_uri=self._configuration.model_path)
+        if problem is not None:
+            self._problems.append(problem)
+            return
+        if self._configuration.model.warmup:
+            try:
+                await trio.to_thread.run_sync(warm_up, runtime, plan.row_default)
+            except ModelError as error:
+                self._problem(error.key, str(error))
+
+    def _log_sink(self) -> LogSink | None:
+        uri = self._configuration.log.uri
+        if uri is None:
+            return None
+        scheme = scheme_of(uri)
+        named = self._registry.log_sinks.get(scheme)
+        if named is None:
+            self._problem("log.uri", _no_such_scheme(uri, scheme, self._registry.log_sinks))
+            return None
+        try:
+            return named.factory(uri, self._context(named.plugin))
+        except ConfigurationError as error:
+            self._problems.extend(error.problems)
+            return None
+
+    def _metric_sinks(self) -> dict[str, MetricSink]:
+        sinks: dict[str, MetricSink] = {}
+        known = self._registry.metric_sinks
+        for name in self._configuration.metrics.sinks:
+            named = known.get(name)
+            if named is None:
+                hint = did_you_mean(name, known)
+                installed = ", ".join(sorted(known))
+                self._problem("metrics.sinks", f"unknown metric sink {name!r}{hint}; installed: {installed}")
+                continue
+            try:
+                sinks[name] = named.factory(self._context(named.plugin))
+            except ConfigurationError as error:
+                self._problems.extend(error.problems)
+        return sinks
+
+    def _ssl_context(self) -> ssl.SSLContext | None:
+        tls = self._configuration.tls
+        if tls.certificate is None or tls.key is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["h2"])
+        for key, path in (("tls.certificate", tls.certificate), ("tls.key", tls.key)):
+            try:
+                with open(path, "rb"):  # noqa: PTH123 - only whether it can be read
+                    pass
+            except OSError as error:
+                self._problem(key, f"cannot read {path}: {error.strerror}")
+                return None
+        try:
+            # An encrypted key would make OpenSSL ask on the terminal; an empty password refuses it.
+            context.load_cert_chain(tls.certificate, tls.key, password=lambda: "")
+        except (ssl.SSLError, OSError) as error:
+            reason = getattr(error, "reason", None) or str(error)
+            self._problem("tls.certificate", f"{tls.certificate} and {tls.key} cannot be used: {reason}")
+            return None
+        return context
+
+
+def _no_such_scheme(uri: str, scheme: str, known: Mapping[str, Named[Any]]) -> str:
+    hint = " (plugins/hushar-aws brings s3)" if scheme == "s3" else ""
+    schemes = ", ".join(sorted(known)) or "none"
+    return f"{uri}: no installed plugin handles the scheme {scheme!r}{hint}; known: {schemes}"

@@ -1,0 +1,1 @@
+"""The sidecars of a server, wired to their sinks."""

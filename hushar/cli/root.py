@@ -1,0 +1,78 @@
+"""The group of commands, how they are found, and what becomes of errors.
+
+Commands are imported when they are asked for, so that `hushar version` does not pay for onnxruntime.
+Exit status: 0 done, 2 the user's mistake, 1 anything else.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from typing import Final
+
+import click
+
+from hushar.errors import ConfigurationError, StorageError
+
+COMMANDS: Final[Mapping[str, str]] = {
+    "serve": "hushar.cli.serve",
+    "check": "hushar.cli.check",
+    "call": "hushar.cli.call",
+    "logs": "hushar.cli.logs",
+    "schema": "hushar.cli.schema",
+    "plugins": "hushar.cli.plugins",
+    "version": "hushar.cli.version",
+}
+
+
+class Root(click.Group):
+    """Built-in commands by module; plugins are only loaded for a name that is none of these."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names: the built-in ones first."""
+        return [*COMMANDS, *sorted(_plugin_commands().keys() - COMMANDS.keys())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, imported now."""
+        module = COMMANDS.get(cmd_name)
+        if module is None:
+            return _plugin_commands().get(cmd_name)
+        command: click.Command = importlib.import_module(module).command
+        return command
+
+
+def _plugin_commands() -> Mapping[str, click.Command]:
+    from hushar import builtin  # noqa: PLC0415 - slow to import, rarely needed
+    from hushar.plugins.manager import load_registry  # noqa: PLC0415
+
+    try:
+        return load_registry(builtin).commands
+    except ConfigurationError as error:
+        click.echo(str(error), err=True)
+        return {}
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def root() -> None:
+    """hushar: a gRPC model-inference server. Named features in, scores out."""
+
+
+def main() -> int:
+    """Run the command line; returns the exit status."""
+    try:
+        result = root(prog_name="hushar", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (ConfigurationError, StorageError) as error:
+        click.echo(str(error), err=True)
+        return 2
+    except BrokenPipeError:
+        # `hushar logs cat … | head`: what reads has what it wanted. Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0
