@@ -14,12 +14,7 @@ def facts(prepared: Prepared, address: str) -> Mapping[str, Any]:
     """What is served, as plain values in the order in which a person wants to read them."""
     configuration = prepared.configuration
     runtime = prepared.served.runtime
-    columns = {
-        feature.name: f"{feature.start}"
-        if feature.stop - feature.start == 1
-        else f"{feature.start}:{feature.stop}"
-        for feature in prepared.plan.features
-    }
+    columns = {feature.name: feature.columns for feature in prepared.plan.features}
     return {
         "hushar": hushar.__version__,
         "model_id": prepared.served.model_id,

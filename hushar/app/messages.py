@@ -29,7 +29,7 @@ class JsonFormatter(logging.Formatter):
 class TextFormatter(logging.Formatter):
     """`2026-11-24T17:00:00Z info hushar.sidecars: …`; what is below is a record's traceback."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(lower)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")

@@ -14,7 +14,7 @@ from typing import Any
 import trio
 
 from hushar import builtin
-from hushar.config.loading import load_service
+from hushar.config.loading import Loaded, load_service
 from hushar.config.nearest import did_you_mean
 from hushar.config.service import ServiceConfiguration, validate_plugin_settings
 from hushar.config.uris import scheme_of
@@ -50,8 +50,7 @@ class Prepared:
     """Everything that is needed to serve; nothing of it runs yet."""
 
     source: Source
-    configuration: ServiceConfiguration
-    warnings: tuple[str, ...]
+    loaded: Loaded
     registry: Registry
     plugin_settings: Mapping[str, Any]
     plan: Plan
@@ -59,6 +58,11 @@ class Prepared:
     log_sink: LogSink | None
     metric_sinks: Mapping[str, MetricSink]
     ssl_context: ssl.SSLContext | None
+
+    @property
+    def configuration(self) -> ServiceConfiguration:
+        """The service configuration."""
+        return self.loaded.configuration
 
 
 async def prepare(source: Source) -> Prepared:
@@ -71,11 +75,9 @@ async def prepare(source: Source) -> Prepared:
         environ=source.environ,
         directory=source.directory,
     )
-    configuration = loaded.configuration
-    plugins = configuration.plugins
+    plugins = loaded.configuration.plugins
     registry = load_registry(builtin, allow=plugins.allow, block=plugins.block)
-    preparation = _Preparation(source.uri, configuration, registry)
-    return await preparation.run(source, loaded.warnings)
+    return await _Preparation(loaded, registry).run(source)
 
 
 async def _read_configuration(source: Source) -> Blob:
@@ -84,11 +86,11 @@ async def _read_configuration(source: Source) -> Blob:
     try:
         if scheme == "file":
             return await LocalStorage().read(source.uri)
-        registry = load_registry(builtin)
-        named = registry.storages.get(scheme)
-        if named is None:
-            raise StorageError(_no_such_scheme(source.uri, scheme, registry.storages))
-        storage = named.factory(PluginContext())
+        storages = load_registry(builtin).storages
+        if scheme not in storages:
+            message = _no_such_scheme(source.uri, scheme, storages)
+            raise ConfigurationError([Problem("", "", message)])
+        storage = storages[scheme].factory(PluginContext())
         try:
             return await storage.read(source.uri)
         finally:
@@ -100,14 +102,15 @@ async def _read_configuration(source: Source) -> Blob:
 class _Preparation:
     """One run of `prepare`: the steps, and the problems that they found."""
 
-    def __init__(self, file: str, configuration: ServiceConfiguration, registry: Registry) -> None:
-        self._file = file
-        self._configuration = configuration
+    def __init__(self, loaded: Loaded, registry: Registry) -> None:
+        self._loaded = loaded
+        self._configuration = loaded.configuration
         self._registry = registry
         self._problems: list[Problem] = []
         self._settings: dict[str, Any] = {}
 
-    async def run(self, source: Source, warnings: tuple[str, ...]) -> Prepared:
+    async def run(self, source: Source) -> Prepared:
+        """Take every step. Raises ConfigurationError with what all of them found."""
         configuration = self._configuration
         self._read_plugin_settings()
         model_blob = await self._read("model_path", configuration.model_path)
@@ -126,8 +129,7 @@ class _Preparation:
         version = model_version(model_blob.data, vectorization_blob.data)
         return Prepared(
             source=source,
-            configuration=configuration,
-            warnings=warnings,
+            loaded=self._loaded,
             registry=self._registry,
             plugin_settings=self._settings,
             plan=plan,
@@ -138,7 +140,7 @@ class _Preparation:
         )
 
     def _problem(self, key: str, message: str) -> None:
-        self._problems.append(Problem(self._file, key, message))
+        self._problems.append(self._loaded.problem(key, message))
 
     def _context(self, plugin: str) -> PluginContext:
         return PluginContext(self._settings.get(plugin), self._configuration.model_id)
@@ -154,7 +156,7 @@ class _Preparation:
             elif name not in self._registry.settings:
                 self._problem(f"plugins.{name}", "this plugin has no settings")
         for name, model in self._registry.settings.items():
-            settings = validate_plugin_settings(name, given.get(name, {}), model, self._file)
+            settings = validate_plugin_settings(name, given.get(name, {}), model, self._loaded.file)
             if isinstance(settings, list):
                 self._problems.extend(settings)
             else:

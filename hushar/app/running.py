@@ -14,8 +14,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TextIO
 
 import purerpc
@@ -45,21 +45,49 @@ async def serve(prepared: Prepared, *, stream: TextIO) -> None:
     """
     configuration = prepared.configuration
     configure_messages(configuration.log_format, configuration.log_level, stream)
-    for warning in prepared.warnings:
+    for warning in prepared.loaded.warnings:
         log.warning("%s", warning)
     sidecars = make_sidecars(prepared)
     batcher = _make_batcher(prepared, sidecars)
     server = _make_server(prepared, batcher)
-    async with trio.open_nursery() as signals, sidecars.running():
-        async with trio.open_nursery() as serving:
-            await serving.start(batcher.run)
-            async with _listening(server, prepared) as address:
-                signals.start_soon(_drain_on_signal, server)
-                announce(prepared, address, stream)
-            # Every call has been answered; what the batcher still holds nobody waits for.
-            serving.cancel_scope.cancel()
-        signals.cancel_scope.cancel()
+    with _configuration_errors(prepared):
+        async with trio.open_nursery() as signals:
+            async with sidecars.running(), trio.open_nursery() as serving:
+                await serving.start(batcher.run)
+                async with _listening(server, prepared) as address:
+                    await signals.start(_drain_on_signal, server)
+                    announce(prepared, address, stream)
+                # Every call has been answered; what the batcher still holds nobody waits for.
+                serving.cancel_scope.cancel()
+            signals.cancel_scope.cancel()
     log.info("stopped")
+
+
+@contextmanager
+def _configuration_errors(prepared: Prepared) -> Iterator[None]:
+    """Take ConfigurationErrors out of the groups that nurseries put around them.
+
+    A sink knows the key that is at fault but not the file; that is added here.
+    """
+    found: list[Problem] = []
+    try:
+        yield
+    except* ConfigurationError as group:
+        for error in _leaves(group):
+            found += error.problems
+    if found:
+        raise ConfigurationError(
+            problem if problem.file else prepared.loaded.problem(problem.key, problem.message)
+            for problem in found
+        )
+
+
+def _leaves(group: BaseExceptionGroup[ConfigurationError]) -> Iterator[ConfigurationError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def _make_batcher(prepared: Prepared, sidecars: Sidecars) -> Batcher:
@@ -126,18 +154,20 @@ async def _listening(server: Server, prepared: Prepared) -> AsyncIterator[str]:
 
 
 def _cannot_bind(error: OSError, host: str, port: int, prepared: Prepared) -> ConfigurationError:
-    file = prepared.source.uri
+    key, message = "host", f"cannot bind {host}:{port}: {error.strerror or error}"
     if error.errno == errno.EADDRINUSE:
-        return ConfigurationError([Problem(file, "port_number", f"{host}:{port} is already in use")])
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return ConfigurationError([Problem(file, "port_number", f"not allowed to bind {host}:{port}")])
-    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-    return ConfigurationError([Problem(file, "host", f"cannot bind {host}:{port}: {reason}")])
+        key, message = "port_number", f"{host}:{port} is already in use"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        key, message = "port_number", f"not allowed to bind {host}:{port}"
+    return ConfigurationError([prepared.loaded.problem(key, message)])
 
 
-async def _drain_on_signal(server: Server) -> None:
+async def _drain_on_signal(
+    server: Server, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
     """The first signal drains; the second ends the process at once, spool intact."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+        task_status.started()
         first = True
         async for number in received:
             name = signal.Signals(number).name

@@ -1,1 +1,81 @@
-"""The sidecars of a server, wired to their sinks."""
+"""The sidecars of a server: made from its configuration, and run around what is served."""
+
+import dataclasses
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import trio
+
+from hushar.app.preparing import Prepared
+from hushar.config.uris import local_path, scheme_of
+from hushar.sidecars.log import LogSidecar
+from hushar.sidecars.metrics import MetricsSidecar
+from hushar.sidecars.settings import LogSettings, MetricsSettings
+from hushar.sidecars.spool import default_spool_dir
+
+Settings = TypeVar("Settings", LogSettings, MetricsSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecars:
+    """The two sidecars; `log` is None where nothing is logged."""
+
+    log: LogSidecar | None
+    metrics: MetricsSidecar
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run them around the block. Leaving it closes their channels; they then flush and end.
+
+        Raises ConfigurationError, before the block, if one cannot start.
+        """
+        async with trio.open_nursery() as nursery:
+            try:
+                await nursery.start(self.metrics.run)
+                # Inside the other: what the log counts while it drains is in the last metrics.
+                async with trio.open_nursery() as logging:
+                    try:
+                        if self.log is not None:
+                            await logging.start(self.log.run)
+                        yield
+                    finally:
+                        if self.log is not None:
+                            self.log.close()
+            finally:
+                self.metrics.close()
+
+
+def make_sidecars(prepared: Prepared) -> Sidecars:
+    """The sidecars of a prepared server; nothing of them runs yet."""
+    configuration = prepared.configuration
+    log = None
+    if prepared.log_sink is not None:
+        settings = _settings(LogSettings, configuration.log)
+        log = LogSidecar(settings, prepared.log_sink, spool_dir(prepared), instance=str(uuid.uuid4()))
+    metrics = MetricsSidecar(
+        _settings(MetricsSettings, configuration.metrics),
+        prepared.metric_sinks,
+        model_id=configuration.model_id,
+        totals=() if log is None else (log.counters,),
+    )
+    return Sidecars(log, metrics)
+
+
+def spool_dir(prepared: Prepared) -> Path:
+    """`log.spool_dir`, or where CONTRACT.md 3 has it if it is not given."""
+    log = prepared.configuration.log
+    if log.spool_dir is not None:
+        return Path(log.spool_dir)
+    is_local = log.uri is not None and scheme_of(log.uri) == "file"
+    directory = Path(local_path(log.uri)) if log.uri is not None and is_local else None
+    return default_spool_dir(directory, prepared.configuration.model_id, prepared.source.environ)
+
+
+def _settings(record: type[Settings], section: Any) -> Settings:
+    """The fields of a section of the configuration that the sidecar has a use for."""
+    names = [field.name for field in dataclasses.fields(record)]
+    return record(**{name: getattr(section, name) for name in names})

@@ -23,6 +23,7 @@ def show(prepared: Prepared) -> None:
     """Print the tables of features and of the model."""
     from rich import box  # noqa: PLC0415 - slow to import
     from rich.console import Console  # noqa: PLC0415
+    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     console = Console(soft_wrap=True, highlight=False)
@@ -32,10 +33,7 @@ def show(prepared: Prepared) -> None:
     for feature in prepared.plan.features:
         default = [f"{value:g}" for value in feature.default[:_SHOWN_DEFAULTS]]
         more = ", …" if len(feature.default) > _SHOWN_DEFAULTS else ""
-        columns = (
-            str(feature.start) if feature.stop - feature.start == 1 else f"{feature.start}:{feature.stop}"
-        )
-        table.add_row(feature.name, feature.type, columns, ", ".join(default) + more)
+        table.add_row(escape(feature.name), feature.type, escape(feature.columns), ", ".join(default) + more)
     console.print(table)
     runtime = prepared.served.runtime
     console.print(f"model: {prepared.served.model_id}, version {prepared.served.version}", markup=False)
@@ -47,6 +45,6 @@ def show(prepared: Prepared) -> None:
     for tensor in runtime.outputs:
         scores = " (scores)" if tensor == runtime.output else ""
         console.print(f"output: {tensor}{scores}", markup=False)
-    for warning in prepared.warnings:
+    for warning in prepared.loaded.warnings:
         console.print(f"warning: {warning}", markup=False)
     console.print("ok", markup=False)

@@ -28,11 +28,11 @@ COMMANDS: Final[Mapping[str, str]] = {
 class Root(click.Group):
     """Built-in commands by module; plugins are only loaded for a name that is none of these."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """All names: the built-in ones first."""
         return [*COMMANDS, *sorted(_plugin_commands().keys() - COMMANDS.keys())]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command of this name, imported now."""
         module = COMMANDS.get(cmd_name)
         if module is None:

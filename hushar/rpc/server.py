@@ -62,6 +62,7 @@ class Server(purerpc.Server):  # type: ignore[misc]  # purerpc is untyped
         """`connection_concurrency`: calls in flight a connection; `drain_seconds`: how long `drain`
         waits for calls in flight."""
         super().__init__(port, ssl_context)
+        self.port: int = port
         self.host = host
         self.connection_concurrency = connection_concurrency
         self.drain_seconds = drain_seconds
@@ -166,7 +167,8 @@ class _Handler(ConnectionHandler):  # type: ignore[misc]  # purerpc is untyped
             connection = socket._grpc_connection
             connection.MAX_CONCURRENT_STREAMS = server.connection_concurrency
             connection._set_h2_connection_local_settings()
-            async with socket as self._socket, anyio.create_task_group() as calls:
+            # purerpc itself leaves the socket to the garbage collector.
+            async with stream_, socket as self._socket, anyio.create_task_group() as calls:
                 with self._reading:
                     async for stream in self._socket.listen():
                         calls.start_soon(self.request_received, stream)
@@ -221,10 +223,12 @@ def _guarded(service: Any) -> purerpc.Service:
 
 
 def _hidden(error: Exception) -> Exception:
-    if isinstance(error, purerpc.RpcFailedError):
+    is_status: bool = isinstance(error, purerpc.RpcFailedError)
+    if is_status:
         return error
     log.error("a handler failed", exc_info=error)
-    return purerpc.RpcFailedError(purerpc.Status(purerpc.StatusCode.INTERNAL, "internal error"))  # type: ignore[no-any-return]
+    hidden: Exception = purerpc.RpcFailedError(purerpc.Status(purerpc.StatusCode.INTERNAL, "internal error"))
+    return hidden
 
 
 def _guarded_unary(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
