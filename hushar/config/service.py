@@ -1,0 +1,326 @@
+"""The service configuration: every key with its type, range, default and meaning.
+
+The texts under the keys are their descriptions in the JSON Schema (`hushar schema service`), where
+editors show them, and docs/configuration.md holds the same keys (a test compares). Types are strict:
+no text is read as a number, no boolean as an integer; an integer does for a float. None is "not
+given". Paths are kept as they are written; `hushar.config.loading` makes them absolute.
+"""
+
+import unicodedata
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from hushar.config.keys import Place
+from hushar.config.plugin_settings import validate_plugin_settings
+from hushar.config.schema import schema_of
+from hushar.config.wording import CONFLICT
+
+__all__ = [
+    "OPTIONS",
+    "BatchingSection",
+    "LogSection",
+    "MetricsSection",
+    "ModelSection",
+    "PluginsSection",
+    "Section",
+    "ServerSection",
+    "ServiceConfiguration",
+    "TlsSection",
+    "service_schema",
+    "validate_plugin_settings",
+]
+
+MAX_WORKERS = 1024
+"""More tasks of one kind than anybody has disks or metric sinks for: a slip of the finger."""
+MAX_STREAMS = 2**31 - 1
+"""The largest stream limit that peers agree on (RFC 9113, 6.5.2: an unsigned 32-bit setting)."""
+MIN_SEGMENT_BYTES = 64 * 1024
+"""Smaller segments would cost more in names and renames than in records."""
+RESERVED_DIMENSION = "ModelId"
+"""Is sent with every metric, whatever else is configured."""
+
+OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "port_number": "--port",
+        "host": "--host",
+        "log_format": "--log-format",
+        "log_level": "--log-level",
+        "log.uri": "--log-uri",
+        "log.workers": "--log-workers",
+        "log.spool_dir": "--spool-dir",
+        "metrics.sinks": "--metrics-sink",
+        "metrics.workers": "--metrics-workers",
+    }
+)
+"""Dotted keys that have a command-line option of their own, and its name."""
+
+
+def _filled(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value
+
+
+def _plain(value: str) -> str:
+    """No character that could break a line of a log, a name of a file, or a terminal."""
+    for character in value:
+        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
+            raise ValueError(f"must not hold control characters, got U+{ord(character):04X}")
+    return value
+
+
+def _sha256(value: str) -> str:
+    if len(value) != 64 or not set(value.lower()) <= set("0123456789abcdef"):
+        found = f"{len(value)} characters" if len(value) != 64 else "others among its 64 characters"
+        raise ValueError(f"expected 64 hexadecimal digits, got {found}")
+    return value.lower()
+
+
+def _no_repeats(values: tuple[str, ...]) -> tuple[str, ...]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise ValueError(f"{value!r} stands twice")
+    return values
+
+
+def _conflict(message: str, other: str) -> PydanticCustomError:
+    """Two keys of one section that exclude each other. `message` names both with their section."""
+    return PydanticCustomError(CONFLICT, "{message}", {"message": message, "other": other})
+
+
+Name = Annotated[str, AfterValidator(_filled), AfterValidator(_plain)]
+Names = Annotated[tuple[Name, ...], Field(strict=False), AfterValidator(_no_repeats)]
+"""A list in the file; `strict=False` takes it for the tuple that a frozen model holds."""
+Uri = Annotated[str, AfterValidator(_filled), Place.URI]
+LocalPath = Annotated[str, AfterValidator(_filled), Place.LOCAL]
+Sha256 = Annotated[str, AfterValidator(_sha256), Field(json_schema_extra={"pattern": "^[0-9A-Fa-f]{64}$"})]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+SecondsOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Bytes = Annotated[int, Field(ge=1)]
+Workers = Annotated[int, Field(ge=1, le=MAX_WORKERS)]
+Threads = Annotated[int, Field(ge=0, le=MAX_WORKERS)]
+
+
+class Section(BaseModel):
+    """What all parts of the configuration have in common."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        validate_default=True,  # the checks of one key against another run whichever of them is given
+        use_attribute_docstrings=True,
+        protected_namespaces=(),  # `model_path` and `model_id` are the Rust server's names
+    )
+
+
+class ServerSection(Section):
+    """The server as a whole."""
+
+    drain_seconds: SecondsOrZero = 30.0
+    """Seconds: how long calls in flight may take to finish after SIGTERM or SIGINT."""
+
+
+class TlsSection(Section):
+    """TLS of the gRPC port: both files, or neither for plain text."""
+
+    certificate: LocalPath | None = None
+    """Path of the certificate chain in PEM; needs `key`."""
+    key: LocalPath | None = None
+    """Path of the certificate's private key in PEM; needs `certificate`."""
+
+    @field_validator("key")
+    @classmethod
+    def _both_or_none(cls, key: str | None, info: ValidationInfo) -> str | None:
+        if "certificate" in info.data and (key is None) != (info.data["certificate"] is None):
+            raise _conflict("tls.certificate and tls.key are given both or not at all", "certificate")
+        return key
+
+
+class ModelSection(Section):
+    """How the model is loaded and run."""
+
+    runtime: Name = "onnxruntime"
+    """Name of the model runtime; plugins bring further ones (`hushar plugins` lists them)."""
+    output: Name | None = None
+    """Name of the model's output that holds the scores. None: the first."""
+    providers: Names = ()
+    """Execution providers of onnxruntime in order of preference. Empty: the CPU."""
+    provider_options: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
+    """Options of the providers: name of the provider, then name of the option; values are strings."""
+    optimization: Literal["none", "basic", "extended", "all"] = "all"
+    """How far onnxruntime optimizes the model's graph when it is loaded."""
+    session_config: Mapping[str, str] = Field(default_factory=dict)
+    """Session configuration entries of onnxruntime; values are strings."""
+    sha256: Sha256 | None = None
+    """SHA-256 of the model file in hexadecimal. The server does not start with another file."""
+    warmup: bool = True
+    """Whether the model is run once before the server is ready, so that no call pays for the first run."""
+    intra_op_threads: Threads | None = None
+    """Threads within an operator; 0: the runtime's own choice. None: the processors that this process
+    may use, by its affinity and its cgroup."""
+    inter_op_threads: Threads = 1
+    """Threads between operators; 0: the runtime's own choice."""
+    arena_extend: Literal["same_as_requested", "next_power_of_two"] = "same_as_requested"
+    """How the runtime's memory arena grows: by what is asked for, or by doubling."""
+
+
+class BatchingSection(Section):
+    """How waiting calls are joined into one matrix. A call never waits for another to arrive."""
+
+    max_rows: Annotated[int, Field(ge=1)] = 1024
+    """Rows of one run of the model: waiting calls are joined up to it, a call with more runs in parts."""
+    max_call_rows: Annotated[int, Field(ge=1)] = 65536
+    """Rows of a call; one with more is answered INVALID_ARGUMENT."""
+    offload: Literal["auto", "always", "never"] = "auto"
+    """Whether the model runs in a worker thread. "auto": by its measured time."""
+
+
+class LogSection(Section):
+    """The inference log: what was asked and answered, kept in a spool until it is delivered."""
+
+    uri: Uri | None = None
+    """Where the log goes: a directory, or a URI of a scheme that a plugin serves. None: no log."""
+    workers: Workers = 1
+    """Workers of the log, each with a segment of its own."""
+    sample_rate: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
+    """Share of the calls that is logged, 0 to 1."""
+    queue_bytes: Bytes = 64 * 2**20
+    """Bytes of records that may wait in memory. Full: the new record is dropped and counted."""
+    acknowledge: Literal["queued", "spooled"] = "queued"
+    """When a response leaves: "queued" at once, "spooled" once its record is in the spool's file."""
+    fsync: Literal["never", "interval", "segment"] = "interval"
+    """When the spool is forced to the disk: never, every `fsync_seconds`, or when a segment is closed."""
+    fsync_seconds: Seconds = 0.5
+    """Seconds between two fsyncs with `fsync` = "interval"."""
+    rotate_bytes: Annotated[int, Field(ge=MIN_SEGMENT_BYTES)] = 64 * 2**20
+    """Bytes at which a segment is closed and delivered."""
+    rotate_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 60.0
+    """Seconds after which a segment is closed and delivered, if it is not full before."""
+    spool_dir: LocalPath | None = None
+    """Directory of the spool; one server a directory. None: `.spool` in a local log directory, else a
+    folder of the model id under the user's state directory."""
+    spool_max_bytes: Bytes = 2 * 2**30
+    """Bytes that the spool may hold. Full: the oldest closed segment is dropped and counted."""
+    spool_max_age_seconds: Seconds | None = None
+    """Seconds from the opening of a segment after which it is dropped and counted. None: no limit."""
+    spool_min_free_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20
+    """Free bytes of the spool's file system below which the spool counts as full."""
+    max_attempts: Annotated[int, Field(ge=1)] = 5
+    """Refusals of one segment after which it is put aside in `dead-letter/`. Outages never count."""
+    retry_min_seconds: Seconds = 0.2
+    """Seconds: the first back-off after a failed delivery (with full jitter)."""
+    retry_max_seconds: Seconds = 30.0
+    """Seconds: the longest back-off."""
+    refused_retry_seconds: Seconds = 60.0
+    """Seconds between attempts while the sink refuses everything (credentials, no such bucket)."""
+    drain_seconds: SecondsOrZero = 10.0
+    """Seconds that delivering the rest may take at the end, after `server.drain_seconds`."""
+
+    @field_validator("spool_max_bytes")
+    @classmethod
+    def _holds_a_segment(cls, spool_max_bytes: int, info: ValidationInfo) -> int:
+        rotate_bytes = info.data.get("rotate_bytes", 0)
+        if spool_max_bytes < rotate_bytes:
+            raise _conflict(
+                f"log.spool_max_bytes ({spool_max_bytes}) must be at least "
+                f"log.rotate_bytes ({rotate_bytes}), the size of one segment",
+                "rotate_bytes",
+            )
+        return spool_max_bytes
+
+    @field_validator("retry_max_seconds")
+    @classmethod
+    def _ascending(cls, retry_max_seconds: float, info: ValidationInfo) -> float:
+        retry_min_seconds = info.data.get("retry_min_seconds", 0)
+        if retry_max_seconds < retry_min_seconds:
+            raise _conflict(
+                f"log.retry_max_seconds ({retry_max_seconds:g}) must be at least "
+                f"log.retry_min_seconds ({retry_min_seconds:g})",
+                "retry_min_seconds",
+            )
+        return retry_max_seconds
+
+
+class MetricsSection(Section):
+    """What the server measures, and where that goes."""
+
+    sinks: Names = ("stderr",)
+    """Names of the metric sinks; plugins bring further ones. Empty: none."""
+    workers: Workers = 1
+    """Workers that take measurements from the queue."""
+    interval_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 60.0
+    """Seconds between two summaries."""
+    queue_values: Annotated[int, Field(ge=1)] = 100_000
+    """Measured values that may wait in memory. Full: new ones are dropped and counted."""
+    namespace: Name = "HusharService"
+    """Namespace of the metrics."""
+    dimensions: Mapping[str, str] = Field(default_factory=dict)
+    """Further dimensions, sent with every metric beside `ModelId`."""
+
+    @field_validator("dimensions")
+    @classmethod
+    def _own_names(cls, dimensions: Mapping[str, str]) -> Mapping[str, str]:
+        if RESERVED_DIMENSION in dimensions:
+            raise ValueError(f"{RESERVED_DIMENSION} is always sent and cannot be set")
+        for name, value in dimensions.items():
+            if not name.strip() or not value.strip():
+                raise ValueError("names and values must not be empty")
+        return dimensions
+
+
+class PluginsSection(Section):
+    """Which plugins are loaded, and their own settings in sub-sections named after them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    __pydantic_extra__: dict[str, dict[str, Any]] = Field(init=False)
+
+    allow: Names | None = None
+    """Names of the only plugins that are loaded. None: all that are installed."""
+    block: Names = ()
+    """Names of plugins that are not loaded, also if `allow` names them."""
+
+    @property
+    def settings(self) -> Mapping[str, Mapping[str, Any]]:
+        """Plugin → its settings as they were given; see `validate_plugin_settings`."""
+        return MappingProxyType(self.__pydantic_extra__)
+
+
+class ServiceConfiguration(Section):
+    """The service configuration of hushar."""
+
+    model_path: Uri
+    """Path or URI of the model file."""
+    model_id: Name
+    """Name of the model: stands in every log record and metric."""
+    vectorization_instruction_path: Uri
+    """Path or URI of the vectorization configuration."""
+    port_number: Annotated[int, Field(ge=0, le=65535)] = 8279
+    """TCP port of the gRPC server; 0 picks a free one and prints it."""
+    connection_concurrency: Annotated[int, Field(ge=1, le=MAX_STREAMS)] = 50
+    """Calls in flight a connection (HTTP/2's MAX_CONCURRENT_STREAMS)."""
+    host: Name = "127.0.0.1"
+    """Address that the server listens on; "0.0.0.0" or "::" for all of the machine."""
+    kernel: Literal["auto", "cython", "reference"] = "auto"
+    """Which implementation vectorizes: compiled, readable, or "auto": the fastest there is."""
+    log_format: Literal["text", "json"] = "text"
+    """Format of hushar's own messages on stderr."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important messages that are printed on stderr."""
+    server: ServerSection = Field(default_factory=ServerSection)
+    tls: TlsSection = Field(default_factory=TlsSection)
+    model: ModelSection = Field(default_factory=ModelSection)
+    batching: BatchingSection = Field(default_factory=BatchingSection)
+    log: LogSection = Field(default_factory=LogSection)
+    metrics: MetricsSection = Field(default_factory=MetricsSection)
+    plugins: PluginsSection = Field(default_factory=PluginsSection)
+
+
+def service_schema() -> dict[str, Any]:
+    """The JSON Schema of the service configuration's file (`hushar schema service`)."""
+    return schema_of(ServiceConfiguration, "hushar service configuration")

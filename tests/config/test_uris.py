@@ -1,0 +1,125 @@
+"""Paths and URIs as text."""
+
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hushar.config.uris import base_of, is_uri, local_path, resolve_local, resolve_uri, scheme_of
+
+
+@pytest.mark.parametrize(
+    ("uri", "scheme"),
+    [
+        ("m.onnx", "file"),
+        ("/m.onnx", "file"),
+        ("file:///m.onnx", "file"),
+        ("FILE:///m.onnx", "file"),
+        ("file:/m.onnx", "file"),
+        ("s3://bucket/m", "s3"),
+        ("S3://bucket/m", "s3"),
+        ("git+ssh://host", "git+ssh"),
+        ("folder/s3://x", "file"),
+        ("c:m", "file"),
+        ("", "file"),
+    ],
+)
+def test_scheme(uri, scheme):
+    assert scheme_of(uri) == scheme
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("a%20b", "a%20b"),
+        ("/x", "/x"),
+        ("file:///x", "/x"),
+        ("file://localhost/x", "/x"),
+        ("file:/x", "/x"),
+        ("file:///a%20b%25/%C3%A4", "/a b%/ä"),
+        ("file:///a?b#c", "/a?b#c"),
+        ("file:relative", "file:relative"),
+    ],
+)
+def test_local_path(uri, path):
+    assert local_path(uri) == path
+
+
+@settings(deadline=None)
+@given(path=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
+def test_any_path_survives_as_a_file_uri(path):
+    assert local_path(f"file:///{quote(path)}") == f"/{path}"
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/x", "file://host/x", "file://"])
+def test_not_a_local_path(uri):
+    with pytest.raises(ValueError, match="path"):
+        local_path(uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "base"),
+    [
+        ("service.json", "/work"),
+        ("conf/service.json", "/work/conf"),
+        ("/etc/service.json", "/etc"),
+        ("file:///a%20b/service.json", "/a b"),
+        ("s3://bucket/service.json", "s3://bucket/"),
+        ("s3://bucket/a//b/service.json", "s3://bucket/a//b/"),
+    ],
+)
+def test_base_of_a_document(uri, base):
+    assert base_of(uri, "/work") == base
+
+
+@pytest.mark.parametrize(
+    ("value", "base", "absolute"),
+    [
+        ("m", "/work", "/work/m"),
+        ("./a//m", "/work", "/work/a/m"),
+        ("../m", "/work", "/work/../m"),
+        ("/m", "/work", "/m"),
+        ("file:///m%20", "/work", "file:///m%20"),
+        ("m", "s3://b/", "s3://b/m"),
+        ("m", "s3://b/a//c/", "s3://b/a//c/m"),
+        ("./x/../m", "s3://b/a/", "s3://b/a/m"),
+        ("../../m", "s3://b/a/c/", "s3://b/m"),
+        ("logs/", "s3://b/a/", "s3://b/a/logs/"),
+        (".", "s3://b/a/", "s3://b/a/"),
+        ("..", "s3://b/a/", "s3://b/"),
+        ("/m", "s3://b/a/", "/m"),
+        ("gs://c/m", "s3://b/a/", "gs://c/m"),
+    ],
+)
+def test_relative_to_a_base(value, base, absolute):
+    assert resolve_uri(value, base) == absolute
+
+
+@pytest.mark.parametrize(
+    ("value", "base"), [("../m", "s3://b/"), ("a/../../m", "s3://b/"), ("m\0", "/"), ("file:///%00", "/")]
+)
+def test_what_cannot_be_meant(value, base):
+    with pytest.raises(ValueError, match=r"leads out of|NUL"):
+        resolve_uri(value, base)
+
+
+def test_local_only():
+    assert resolve_local("spool", "/work") == "/work/spool"
+    assert resolve_local("file:///sp%20ool", "s3://b/") == "/sp ool"
+    assert resolve_local("/spool", "s3://b/") == "/spool"
+    with pytest.raises(ValueError, match="must be absolute, because the configuration is at s3://"):
+        resolve_local("spool", "s3://b/")
+    with pytest.raises(ValueError, match="expected a local path, got s3://b/x"):
+        resolve_local("s3://b/x", "/work")
+
+
+@settings(deadline=None)
+@given(value=st.text(), base=st.sampled_from(["/work", "s3://bucket/a/b/"]))
+def test_result_is_absolute_and_stays_the_same(value, base):
+    try:
+        absolute = resolve_uri(value, base)
+    except ValueError:
+        return
+    assert absolute.startswith("/") or is_uri(absolute)
+    assert resolve_uri(absolute, base) == absolute
