@@ -6,6 +6,7 @@ type. For each value it gives one *unit*: `unit` float32 numbers side by side.
 """
 
 import enum
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Element(enum.Enum):
@@ -30,6 +31,16 @@ class Element(enum.Enum):
         """Numpy's type of a column's values: float64, float32, int32, int64, object (of str)."""
         return _DTYPES[self]
 
+    @property
+    def scalar_kind(self) -> str:
+        """The field of DataType that holds one value, such as `float_value`."""
+        return f"{self.value}_value"
+
+    @property
+    def array_kind(self) -> str:
+        """The field of DataType that holds several, such as `float_array`."""
+        return f"{self.value}_array"
+
 
 _DTYPES: Mapping[Element, np.dtype[Any]] = {
     Element.DOUBLE: np.dtype(np.float64),
@@ -38,6 +49,9 @@ _DTYPES: Mapping[Element, np.dtype[Any]] = {
     Element.LONG: np.dtype(np.int64),
     Element.STRING: np.dtype(object),
 }
+
+_SHOWN = 60
+"""Characters of a value in a message."""
 
 NUMBERS = frozenset({Element.DOUBLE, Element.FLOAT, Element.INTEGER, Element.LONG})
 STRINGS = frozenset({Element.STRING})
@@ -66,25 +80,47 @@ class Transformed:
     """Shape `(n,)`: values that cannot be read; their request fails with INVALID_ARGUMENT."""
 
 
-def _within_float32(value: Any) -> Any:
-    """Refuse a finite number that float32 cannot hold; everything else is pydantic's to judge."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        with np.errstate(over="ignore"):
-            if not np.isfinite(np.float32(value)) and np.isfinite(float(value)):
-                raise ValueError(f"{value!r} does not fit a float32")
+def shown(value: Any) -> str:
+    """A value of a configuration for a message: as JSON where it is JSON, printable, cut if it is long."""
+    try:
+        text = json.dumps(value, default=str)
+    except ValueError:  # Python prints no integer of more than some thousand digits
+        return "a number with thousands of digits"
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+def _within_float32(value: float) -> float:
+    """Refuse a finite number that float32 cannot hold."""
+    with np.errstate(over="ignore"):
+        if np.isfinite(value) and not np.isfinite(np.float32(value)):
+            raise ValueError(f"{value!r} does not fit a float32")
     return value
 
 
-def _no_bool(value: Any) -> Any:
-    if isinstance(value, bool | str):
-        raise ValueError(f"expected a number, got {value!r}")  # noqa: TRY004 - pydantic collects ValueErrors
+def _finite(value: float) -> float:
+    if not np.isfinite(value):
+        raise ValueError(f"must be finite, is {value}")
     return value
 
 
-Float64 = Annotated[float, BeforeValidator(_no_bool)]
-"""A number in a configuration: no string, no boolean."""
-Float32 = Annotated[Float64, BeforeValidator(_within_float32)]
-"""A number that float32 can hold (it may still be rounded to it)."""
+def _number(value: Any) -> Any:
+    """A float64 made of an integer or a float; booleans and strings are no numbers here."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"expected a number, got {shown(value)}")  # noqa: TRY004 - pydantic wants it
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("the number does not fit a float64") from None
+
+
+Float64 = Annotated[float, BeforeValidator(_number)]
+"""A number in a configuration: no string, no boolean. NaN and infinities pass, see FiniteFloat64."""
+Float32 = Annotated[Float64, AfterValidator(_within_float32)]
+"""A number that float32 can hold (it may still be rounded to it). NaN and infinities pass."""
+FiniteFloat64 = Annotated[float, BeforeValidator(_number), AfterValidator(_finite)]
+"""A Float64 that is no NaN and not infinite."""
+FiniteFloat32 = Annotated[FiniteFloat64, AfterValidator(_within_float32)]
+"""A Float32 that is no NaN and not infinite."""
 
 
 class TransformationParameters(BaseModel):
@@ -105,6 +141,8 @@ class Transformation(ABC):
 
     Parameters: ClassVar[type[TransformationParameters]] = TransformationParameters
     accepts: ClassVar[frozenset[Element]]
+    wants: ClassVar[str] = "a number"
+    """What an unparsable value is not, for the message `string_value 'x' is not a number`."""
 
     def __init__(self, parameters: Any) -> None:
         """`parameters` is an instance of `Parameters`. Raise ValueError for what cannot work."""
