@@ -36,6 +36,10 @@ class TensorSpec:
     shape: tuple[int | str | None, ...]
     """A name or None where the dimension is free."""
 
+    def __str__(self) -> str:
+        dimensions = ", ".join("?" if size is None else str(size) for size in self.shape)
+        return f"{self.name} {self.dtype} ({dimensions})"
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from hushar.proto import structs_pb2 as hushar_dot_structs__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15hushar/internal.proto\x12\x0fhushar.internal\x1a\x14hushar/structs.proto\":\n\rNestedRequest\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.hushar.InferenceRequest\"\x8e\x01\n\x0fOnnxModelHeader\x12\x12\n\nir_version\x18\x01 \x01(\x03\x12\x15\n\rproducer_name\x18\x02 \x01(\t\x12\x18\n\x10producer_version\x18\x03 \x01(\t\x12\x36\n\x0copset_import\x18\x08 \x03(\x0b\x32 .hushar.internal.OnnxOperatorSet\"2\n\x0fOnnxOperatorSet\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15hushar/internal.proto\x12\x0fhushar.internal\x1a\x14hushar/structs.proto\":\n\rNestedRequest\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.hushar.InferenceRequest\"\xeb\x01\n\x0fOnnxModelHeader\x12\x12\n\nir_version\x18\x01 \x01(\x03\x12\x15\n\rproducer_name\x18\x02 \x01(\x0c\x12\x18\n\x10producer_version\x18\x03 \x01(\x0c\x12)\n\x05graph\x18\x07 \x01(\x0b\x32\x1a.hushar.internal.OnnxGraph\x12\x36\n\x0copset_import\x18\x08 \x03(\x0b\x32 .hushar.internal.OnnxOperatorSet\x12\x30\n\tfunctions\x18\x19 \x03(\x0b\x32\x1d.hushar.internal.OnnxFunction\"2\n\x0fOnnxOperatorSet\x12\x0e\n\x06\x64omain\x18\x01 \x01(\x0c\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\xa5\x01\n\tOnnxGraph\x12\'\n\x04node\x18\x01 \x03(\x0b\x32\x19.hushar.internal.OnnxNode\x12\x30\n\x0binitializer\x18\x05 \x03(\x0b\x32\x1b.hushar.internal.OnnxTensor\x12=\n\x12sparse_initializer\x18\x0f \x03(\x0b\x32!.hushar.internal.OnnxSparseTensor\"p\n\x0cOnnxFunction\x12\'\n\x04node\x18\x07 \x03(\x0b\x32\x19.hushar.internal.OnnxNode\x12\x37\n\x0f\x61ttribute_proto\x18\x0b \x03(\x0b\x32\x1e.hushar.internal.OnnxAttribute\"=\n\x08OnnxNode\x12\x31\n\tattribute\x18\x05 \x03(\x0b\x32\x1e.hushar.internal.OnnxAttribute\"\xad\x02\n\rOnnxAttribute\x12&\n\x01t\x18\x05 \x01(\x0b\x32\x1b.hushar.internal.OnnxTensor\x12%\n\x01g\x18\x06 \x01(\x0b\x32\x1a.hushar.internal.OnnxGraph\x12,\n\x07tensors\x18\n \x03(\x0b\x32\x1b.hushar.internal.OnnxTensor\x12*\n\x06graphs\x18\x0b \x03(\x0b\x32\x1a.hushar.internal.OnnxGraph\x12\x38\n\rsparse_tensor\x18\x16 \x01(\x0b\x32!.hushar.internal.OnnxSparseTensor\x12\x39\n\x0esparse_tensors\x18\x17 \x03(\x0b\x32!.hushar.internal.OnnxSparseTensor\"V\n\nOnnxTensor\x12\x31\n\rexternal_data\x18\r \x03(\x0b\x32\x1a.hushar.internal.OnnxEntry\x12\x15\n\rdata_location\x18\x0e \x01(\x05\"m\n\x10OnnxSparseTensor\x12+\n\x06values\x18\x01 \x01(\x0b\x32\x1b.hushar.internal.OnnxTensor\x12,\n\x07indices\x18\x02 \x01(\x0b\x32\x1b.hushar.internal.OnnxTensor\"\'\n\tOnnxEntry\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NESTEDREQUEST']._serialized_start=64
   _globals['_NESTEDREQUEST']._serialized_end=122
   _globals['_ONNXMODELHEADER']._serialized_start=125
-  _globals['_ONNXMODELHEADER']._serialized_end=267
-  _globals['_ONNXOPERATORSET']._serialized_start=269
-  _globals['_ONNXOPERATORSET']._serialized_end=319
+  _globals['_ONNXMODELHEADER']._serialized_end=360
+  _globals['_ONNXOPERATORSET']._serialized_start=362
+  _globals['_ONNXOPERATORSET']._serialized_end=412
+  _globals['_ONNXGRAPH']._serialized_start=415
+  _globals['_ONNXGRAPH']._serialized_end=580
+  _globals['_ONNXFUNCTION']._serialized_start=582
+  _globals['_ONNXFUNCTION']._serialized_end=694
+  _globals['_ONNXNODE']._serialized_start=696
+  _globals['_ONNXNODE']._serialized_end=757
+  _globals['_ONNXATTRIBUTE']._serialized_start=760
+  _globals['_ONNXATTRIBUTE']._serialized_end=1061
+  _globals['_ONNXTENSOR']._serialized_start=1063
+  _globals['_ONNXTENSOR']._serialized_end=1149
+  _globals['_ONNXSPARSETENSOR']._serialized_start=1151
+  _globals['_ONNXSPARSETENSOR']._serialized_end=1260
+  _globals['_ONNXENTRY']._serialized_start=1262
+  _globals['_ONNXENTRY']._serialized_end=1301
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,33 @@
+"""What a person is told about a model: short, in one line."""
+
+import re
+from collections.abc import Iterable
+
+from hushar.models.runtime import TensorSpec
+
+_LONGEST = 300
+
+# onnxruntime puts codes, and often C++ source lines with the function, before and inside its sentences.
+_CODE = re.compile(r"\[ONNXRuntimeError\] : -?\d+ : [A-Z_]+ : ")
+_SOURCE = re.compile(r"\S*\.(?:cc|cpp|cxx|cu|h):\d+ (?:\w+|.*?(?:[)>\]]|was false\.)) (?=[A-Z])")
+
+
+def short_text(error: BaseException) -> str:
+    """A library's error in one line, without codes and source lines, at most 300 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = _CODE.sub("", text)
+    while (shorter := _SOURCE.sub("", text)) != text:  # one error may quote another
+        text = shorter
+    text = text.rstrip(". ")
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def listing(specs: Iterable[TensorSpec]) -> str:
+    """`'label' int64 (N), 'probabilities' float32 (N, 3)`."""
+    return ", ".join(f"{spec.name!r} {described(spec)}" for spec in specs)
+
+
+def described(spec: TensorSpec) -> str:
+    """`float32 (N, 3)`: dtype and shape, `?` for a free dimension without a name."""
+    shape = ", ".join("?" if size is None else str(size) for size in spec.shape)
+    return f"{spec.dtype} ({shape})" if spec.shape else spec.dtype

@@ -1,0 +1,28 @@
+"""A model's output as scores: one row for each input row, float32."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class UnexpectedScores(RuntimeError):
+    """The output does not fit the rows that went in. The text is for the log, not for a client."""
+
+
+def as_scores(output: Any, rows: int) -> NDArray[np.float32]:
+    """`output` as C-contiguous float32 `(rows, scores a row)`; the same array where it is that already.
+
+    Rank 1 becomes one column; float64 is narrowed to the nearest float32 (CONTRACT.md 2), infinite
+    where it is too large. Raises UnexpectedScores for another rank, another number of rows, or
+    anything but floating-point numbers.
+    """
+    if not isinstance(output, np.ndarray) or output.dtype.kind != "f":
+        what = output.dtype if isinstance(output, np.ndarray) else type(output).__name__
+        raise UnexpectedScores(f"the model's output is {what}, not an array of floating-point numbers")
+    if output.ndim not in (1, 2) or output.shape[0] != rows:
+        raise UnexpectedScores(f"the model's output has shape {output.shape} for {rows} rows of input")
+    if output.ndim == 1:
+        output = output[:, np.newaxis]
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ascontiguousarray(output, dtype=np.float32)
