@@ -1,7 +1,7 @@
 """Finds the plugins, asks their hooks once, and merges what they bring into plain dictionaries."""
 
 import importlib.metadata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 T = TypeVar("T")
+
+_NAMED_HOOKS = ("transformations", "runtimes", "log_sinks", "metric_sinks", "storages", "commands")
 
 BUILTIN = "hushar"
 """The name of the built-in parts among the plugins; it can be blocked like any other."""
@@ -90,10 +92,21 @@ def load_registry(
         problem = _register(manager, point, origins)
         if problem is not None:
             problems.append(problem)
-    registry = _merge(manager, origins, problems)
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        problems.append(Problem("plugins", _name_in(manager, error), f"a hook that hushar has not: {error}"))
+        raise ConfigurationError(problems) from error
+    merge = _Merge(manager, origins)
+    registry = merge.registry()
+    problems += merge.problems
     if problems:
         raise ConfigurationError(problems)
     return registry
+
+
+def _name_in(manager: pluggy.PluginManager, error: pluggy.PluginValidationError) -> str:
+    return manager.get_name(error.plugin) or "unknown"
 
 
 def _register(
@@ -118,63 +131,72 @@ def _register(
     return None
 
 
-def _merge(
-    manager: pluggy.PluginManager, origins: Mapping[str, tuple[str, str]], problems: list[Problem]
-) -> Registry:
-    """Ask every hook of every plugin once."""
-    settings: dict[str, type[BaseModel]] = {}
-    merged: dict[str, dict[str, Named[Any]]] = {}
-    services: list[Named[ServiceFactory]] = []
-    adds: dict[str, dict[str, tuple[str, ...]]] = {name: {} for name in origins}
+class _Merge:
+    """Asks every hook of every plugin once, and keeps what they bring by name."""
 
-    def ask(hook: str, take: Callable[[str, Any], tuple[str, ...]]) -> None:
-        # In the order of registration, so that a clash names the first one first.
-        for implementation in getattr(manager.hook, f"hushar_{hook}").get_hookimpls():
+    def __init__(self, manager: pluggy.PluginManager, origins: Mapping[str, tuple[str, str]]) -> None:
+        self.problems: list[Problem] = []
+        self._manager = manager
+        self._origins = origins
+        self._adds: dict[str, dict[str, tuple[str, ...]]] = {name: {} for name in origins}
+
+    def registry(self) -> Registry:
+        """Everything; only to be used if there are no problems."""
+        settings = dict(self._ask("settings"))
+        named = {hook: self._named(hook) for hook in _NAMED_HOOKS}
+        bare = {hook: {name: each.factory for name, each in found.items()} for hook, found in named.items()}
+        services = [
+            Named(plugin, factory) for plugin, factories in self._ask("services") for factory in factories
+        ]
+        return Registry(
+            plugins=tuple(PluginInfo(name, *self._origins[name], self._adds[name]) for name in self._origins),
+            settings=settings,
+            transformations=bare["transformations"],
+            runtimes=bare["runtimes"],
+            log_sinks=named["log_sinks"],
+            metric_sinks=named["metric_sinks"],
+            storages=named["storages"],
+            services=tuple(services),
+            commands=bare["commands"],
+        )
+
+    def _named(self, hook: str) -> dict[str, Named[Any]]:
+        """What a hook brings by name; a name that is taken is a problem that names both plugins."""
+        taken: dict[str, Named[Any]] = {}
+        if hook == "commands":
+            taken = {name: Named(BUILTIN, None) for name in hookspecs.BUILTIN_COMMANDS}
+        found: dict[str, Named[Any]] = {}
+        for plugin, brought in self._ask(hook):
+            for name, factory in _by_name(hook, brought).items():
+                other = found.get(name) or taken.get(name)
+                if other is None:
+                    found[name] = Named(plugin, factory)
+                    continue
+                message = f"both the plugin {other.plugin!r} and {plugin!r} bring {name!r}"
+                self.problems.append(Problem("plugins", f"hushar_{hook}", message))
+        return found
+
+    def _ask(self, hook: str) -> Iterator[tuple[str, Any]]:
+        """Each plugin's answer, in the order of registration, so that a clash names the first one first."""
+        for implementation in getattr(self._manager.hook, f"hushar_{hook}").get_hookimpls():
             plugin = implementation.plugin_name
             try:
-                names = take(plugin, implementation.function())
+                brought = implementation.function()
+                self._adds[plugin][hook] = _names_of(hook, brought)
             except Exception as error:
-                problems.append(Problem("plugins", plugin, f"hushar_{hook} failed: {error!r}"))
+                self.problems.append(Problem("plugins", plugin, f"hushar_{hook} failed: {error!r}"))
             else:
-                adds[plugin][hook] = names
+                yield plugin, brought
 
-    def take_settings(plugin: str, model: Any) -> tuple[str, ...]:
-        settings[plugin] = model
-        return tuple(model.model_fields)
 
-    def take_services(plugin: str, factories: Any) -> tuple[str, ...]:
-        services.extend(Named(plugin, factory) for factory in factories)
-        return tuple(getattr(factory, "__name__", repr(factory)) for factory in factories)
+def _by_name(hook: str, brought: Any) -> Mapping[str, Any]:
+    return {command.name: command for command in brought} if hook == "commands" else brought
 
-    def take_named(hook: str) -> Callable[[str, Any], tuple[str, ...]]:
-        known = merged.setdefault(hook, {})
 
-        def take(plugin: str, brought: Any) -> tuple[str, ...]:
-            if hook == "commands":
-                brought = {command.name: command for command in brought}
-            for name, factory in brought.items():
-                if name in known:
-                    message = f"both the plugin {known[name].plugin!r} and {plugin!r} bring {name!r}"
-                    problems.append(Problem("plugins", f"hushar_{hook}", message))
-                else:
-                    known[name] = Named(plugin, factory)
-            return tuple(sorted(brought))
-
-        return take
-
-    ask("settings", take_settings)
-    for hook in ("transformations", "runtimes", "log_sinks", "metric_sinks", "storages", "commands"):
-        ask(hook, take_named(hook))
-    ask("services", take_services)
-    bare = {hook: {name: named.factory for name, named in found.items()} for hook, found in merged.items()}
-    return Registry(
-        plugins=tuple(PluginInfo(name, *origins[name], adds[name]) for name in origins),
-        settings=settings,
-        transformations=bare["transformations"],
-        runtimes=bare["runtimes"],
-        log_sinks=merged["log_sinks"],
-        metric_sinks=merged["metric_sinks"],
-        storages=merged["storages"],
-        services=tuple(services),
-        commands=bare["commands"],
-    )
+def _names_of(hook: str, brought: Any) -> tuple[str, ...]:
+    """What `hushar plugins` says that a hook brought."""
+    if hook == "settings":
+        return tuple(brought.model_fields)
+    if hook == "services":
+        return tuple(getattr(factory, "__name__", repr(factory)) for factory in brought)
+    return tuple(sorted(_by_name(hook, brought)))

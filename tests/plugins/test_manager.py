@@ -7,8 +7,10 @@ import click
 import pytest
 
 from hushar import builtin
+from hushar.cli.root import COMMANDS
 from hushar.errors import ConfigurationError
 from hushar.plugins import STRINGS, Transformation, hookimpl
+from hushar.plugins.hookspecs import BUILTIN_COMMANDS
 from hushar.plugins.manager import load_registry
 
 
@@ -19,8 +21,15 @@ class Length(Transformation):
         raise AssertionError("never computed here")
 
 
+class Plugin(types.SimpleNamespace):
+    """A module, as far as pluggy is concerned; no two are the same."""
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
 def plugin(**hooks):
-    return types.SimpleNamespace(**{name: _hook(name, result) for name, result in hooks.items()})
+    return Plugin(**{name: _hook(name, result) for name, result in hooks.items()})
 
 
 def _hook(name, result):
@@ -132,6 +141,24 @@ def test_a_hook_with_arguments_that_are_not_its_own_does_not_fit():
     def hushar_transformations(surprise):
         return {}
 
-    made = types.SimpleNamespace(hushar_transformations=hushar_transformations)
+    made = Plugin(hushar_transformations=hushar_transformations)
     with pytest.raises(ConfigurationError, match="surprise"):
         load_registry(builtin, entry_points=points(odd=made))
+
+
+def test_a_hook_that_hushar_has_not_is_no_silent_mistake():
+    with pytest.raises(ConfigurationError, match="hushar_transformation"):
+        load_registry(builtin, entry_points=points(odd=plugin(hushar_transformation={})))
+
+
+def test_a_built_in_command_cannot_be_taken():
+    @click.command("serve")
+    def serve():
+        pass
+
+    with pytest.raises(ConfigurationError, match="'hushar' and 'thief' bring 'serve'"):
+        load_registry(builtin, entry_points=points(thief=plugin(hushar_commands=[serve])))
+
+
+def test_the_names_of_built_in_commands_are_those_of_the_command_line():
+    assert COMMANDS.keys() == BUILTIN_COMMANDS
