@@ -9,23 +9,26 @@ import dataclasses
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import trio
 
 from hushar import builtin
-from hushar.config.loading import Loaded, load_service
-from hushar.config.nearest import did_you_mean
+from hushar.config.loading import Loaded, examine_service
 from hushar.config.service import ServiceConfiguration, validate_plugin_settings
 from hushar.config.uris import scheme_of
-from hushar.config.vectorization import parse_vectorization
+from hushar.config.vectorization import examine_vectorization
 from hushar.errors import ConfigurationError, Problem, StorageError
 from hushar.features.plan import Plan, check_width, compile_plan
+from hushar.features.vectorize import kernel_problem
 from hushar.models.runtime import ModelError, ModelSettings, Runtime
 from hushar.models.served import ServedModel, check_sha256, model_version, warm_up
+from hushar.nearest import did_you_mean
 from hushar.plugins.interface import PluginContext
 from hushar.plugins.manager import Named, Registry, load_registry
 from hushar.sinks.interface import LogSink, MetricSink
+from hushar.sinks.local import unusable
 from hushar.storage.interface import Blob
 from hushar.storage.local import LocalStorage
 
@@ -68,16 +71,18 @@ class Prepared:
 async def prepare(source: Source) -> Prepared:
     """Read, check and load everything. Raises ConfigurationError with all problems."""
     blob = await _read_configuration(source)
-    loaded = load_service(
+    examined = examine_service(
         blob,
         options=source.options,
         overrides=source.overrides,
         environ=source.environ,
         directory=source.directory,
     )
-    plugins = loaded.configuration.plugins
+    if examined.loaded is None:
+        raise ConfigurationError(examined.problems)
+    plugins = examined.loaded.configuration.plugins
     registry = load_registry(builtin, allow=plugins.allow, block=plugins.block)
-    return await _Preparation(loaded, registry).run(source)
+    return await _Preparation(examined.loaded, registry, examined.problems).run(source)
 
 
 async def _read_configuration(source: Source) -> Blob:
@@ -102,17 +107,25 @@ async def _read_configuration(source: Source) -> Blob:
 class _Preparation:
     """One run of `prepare`: the steps, and the problems that they found."""
 
-    def __init__(self, loaded: Loaded, registry: Registry) -> None:
+    def __init__(self, loaded: Loaded, registry: Registry, problems: Sequence[Problem]) -> None:
         self._loaded = loaded
         self._configuration = loaded.configuration
         self._registry = registry
-        self._problems: list[Problem] = []
+        self._problems = list(problems)
         self._settings: dict[str, Any] = {}
+        self._unusable: set[str] = set()
 
     async def run(self, source: Source) -> Prepared:
         """Take every step. Raises ConfigurationError with what all of them found."""
         configuration = self._configuration
         self._read_plugin_settings()
+        unfit = kernel_problem(configuration.kernel)
+        if unfit is not None:
+            self._problem("kernel", unfit)
+        if configuration.log.spool_dir is not None:
+            unfit = unusable(Path(configuration.log.spool_dir))
+            if unfit is not None:
+                self._problem("log.spool_dir", unfit)
         model_blob = await self._read("model_path", configuration.model_path)
         vectorization_blob = await self._read(
             "vectorization_instruction_path", configuration.vectorization_instruction_path
@@ -121,8 +134,8 @@ class _Preparation:
         runtime = await self._runtime(model_blob) if model_blob else None
         if plan and runtime:
             await self._fit(plan, runtime)
-        log_sink = self._log_sink()
-        metric_sinks = self._metric_sinks()
+        log_sink = await self._log_sink()
+        metric_sinks = await self._metric_sinks()
         ssl_context = self._ssl_context()
         if self._problems or not (plan and runtime and model_blob and vectorization_blob):
             raise ConfigurationError(self._problems)
@@ -152,13 +165,17 @@ class _Preparation:
         for name in given:
             if name not in names:
                 hint = did_you_mean(name, names)
-                self._problem(f"plugins.{name}", f"no plugin of this name is installed{hint}")
+                kept_out = name in self._configuration.plugins.block
+                what = "this plugin is blocked" if kept_out else f"no plugin of this name is loaded{hint}"
+                self._problem(f"plugins.{name}", what)
             elif name not in self._registry.settings:
                 self._problem(f"plugins.{name}", "this plugin has no settings")
         for name, model in self._registry.settings.items():
             settings = validate_plugin_settings(name, given.get(name, {}), model, self._loaded.file)
             if isinstance(settings, list):
                 self._problems.extend(settings)
+                # Its factories count on settings that are right.
+                self._unusable.add(name)
             else:
                 self._settings[name] = settings
 
@@ -168,6 +185,8 @@ class _Preparation:
         named = self._registry.storages.get(scheme)
         if named is None:
             self._problem(key, _no_such_scheme(uri, scheme, self._registry.storages))
+            return None
+        if named.plugin in self._unusable:
             return None
         try:
             storage = named.factory(self._context(named.plugin))
@@ -182,11 +201,17 @@ class _Preparation:
         return None
 
     def _plan(self, blob: Blob) -> Plan | None:
+        examined = examine_vectorization(blob)
+        self._problems.extend(examined.problems)
+        if examined.document is None:
+            return None
         try:
-            return compile_plan(parse_vectorization(blob), self._registry.transformations)
+            plan = compile_plan(examined.document, self._registry.transformations)
         except ConfigurationError as error:
             self._problems.extend(error.problems)
             return None
+        # What is wrong with the file may be what its width hangs on.
+        return None if examined.problems else plan
 
     async def _runtime(self, blob: Blob) -> Runtime | None:
         settings = self._configuration.model
@@ -219,7 +244,7 @@ class _Preparation:
             except ModelError as error:
                 self._problem(error.key, str(error))
 
-    def _log_sink(self) -> LogSink | None:
+    async def _log_sink(self) -> LogSink | None:
         uri = self._configuration.log.uri
         if uri is None:
             return None
@@ -228,13 +253,23 @@ class _Preparation:
         if named is None:
             self._problem("log.uri", _no_such_scheme(uri, scheme, self._registry.log_sinks))
             return None
-        try:
-            return named.factory(uri, self._context(named.plugin))
-        except ConfigurationError as error:
-            self._problems.extend(error.problems)
+        if named.plugin in self._unusable:
             return None
+        try:
+            sink = named.factory(uri, self._context(named.plugin))
+            await sink.check()
+        except ConfigurationError as error:
+            self._unlocated(error)
+            return None
+        return sink
 
-    def _metric_sinks(self) -> dict[str, MetricSink]:
+    def _unlocated(self, error: ConfigurationError) -> None:
+        """Take problems of a plugin's, which knows the key at fault but not the file."""
+        for problem in error.problems:
+            known = problem if problem.file else self._loaded.problem(problem.key, problem.message)
+            self._problems.append(known)
+
+    async def _metric_sinks(self) -> dict[str, MetricSink]:
         sinks: dict[str, MetricSink] = {}
         known = self._registry.metric_sinks
         for name in self._configuration.metrics.sinks:
@@ -244,10 +279,13 @@ class _Preparation:
                 installed = ", ".join(sorted(known))
                 self._problem("metrics.sinks", f"unknown metric sink {name!r}{hint}; installed: {installed}")
                 continue
+            if named.plugin in self._unusable:
+                continue
             try:
                 sinks[name] = named.factory(self._context(named.plugin))
+                await sinks[name].check()
             except ConfigurationError as error:
-                self._problems.extend(error.problems)
+                self._unlocated(error)
         return sinks
 
     def _ssl_context(self) -> ssl.SSLContext | None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hushar.errors import ModelFailed, RequestError
 from hushar.features.vectorize import Vectorizer
 from hushar.inference import splice
+from hushar.models.scores import as_scores
 from hushar.models.served import ServedModel
 from hushar.records import Timings
 
@@ -74,20 +75,15 @@ class Scorer:
     def score(self, batch: Sequence[Opened]) -> ScoredBatch:
         """Score all calls of the batch; each gets its own answer or its own error."""
         started = time.perf_counter()
-        vectorized = self._vectorizer.vectorize([opened.request for opened in batch])
-        vectorization_us = (time.perf_counter() - started) * _MICROS
-        if not len(vectorized.matrix):
-            answers = tuple(
-                Answer(error=vectorized.errors[index])
-                if index in vectorized.errors
-                else self._answer(opened, np.empty((0, 0), np.float32))
-                for index, opened in enumerate(batch)
-            )
-            return ScoredBatch(answers, 0, None)
         try:
+            # A plugin's transformation may raise as a model may.
+            vectorized = self._vectorizer.vectorize([opened.request for opened in batch])
+            vectorization_us = (time.perf_counter() - started) * _MICROS
             scores, to_tensor_us, inference_us = self._run(vectorized.matrix)
         except Exception as error:
             return self._after_failure(batch, error)
+        if not len(scores):
+            return ScoredBatch(self._cut(batch, vectorized.rows, vectorized.errors, scores), 0, None)
         started = time.perf_counter()
         answers = self._cut(batch, vectorized.rows, vectorized.errors, scores)
         encode_us = (time.perf_counter() - started) * _MICROS
@@ -96,6 +92,8 @@ class Scorer:
 
     def _run(self, matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, float]:
         """The scores of all rows, at most `max_rows` of them in one run of the model; microseconds."""
+        if not len(matrix):
+            return np.empty((0, 0), np.float32), 0.0, 0.0
         runtime = self._model.runtime
         parts: list[NDArray[np.float32]] = []
         to_tensor = inference = 0.0
@@ -106,13 +104,11 @@ class Scorer:
             ready = time.perf_counter()
             scores = runtime.run(tensor)
             done = time.perf_counter()
-            if scores.ndim != 2 or len(scores) != len(part):
-                raise ValueError(f"the model gave an output of shape {scores.shape} for {len(part)} rows")
-            parts.append(scores)
+            parts.append(as_scores(scores, len(part)))
             to_tensor += ready - begun
             inference += done - ready
         joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return np.ascontiguousarray(joined), to_tensor * _MICROS, inference * _MICROS
+        return joined, to_tensor * _MICROS, inference * _MICROS
 
     def _after_failure(self, batch: Sequence[Opened], error: Exception) -> ScoredBatch:
         """A model that fails on a joined batch may fail for one call's rows: run each call alone."""
