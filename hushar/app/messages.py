@@ -48,3 +48,5 @@ def configure_messages(form: str, level: str, stream: TextIO) -> None:
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
+    # purerpc logs a call that is cancelled at the end of a drain as if something were wrong.
+    logging.getLogger("purerpc").setLevel(logging.CRITICAL)

@@ -131,7 +131,7 @@ class _Preparation:
             "vectorization_instruction_path", configuration.vectorization_instruction_path
         )
         plan = self._plan(vectorization_blob) if vectorization_blob else None
-        runtime = await self._runtime(model_blob) if model_blob else None
+        runtime = await self._runtime(model_blob)
         if plan and runtime:
             await self._fit(plan, runtime)
         log_sink = await self._log_sink()
@@ -213,9 +213,10 @@ class _Preparation:
         # What is wrong with the file may be what its width hangs on.
         return None if examined.problems else plan
 
-    async def _runtime(self, blob: Blob) -> Runtime | None:
+    async def _runtime(self, blob: Blob | None) -> Runtime | None:
+        """The model; also without its file it is said whether there is such a runtime."""
         settings = self._configuration.model
-        problem = check_sha256(blob.data, settings.sha256)
+        problem = check_sha256(blob.data, settings.sha256) if blob else None
         if problem is not None:
             self._problem("model.sha256", problem)
         factory = self._registry.runtimes.get(settings.runtime)
@@ -223,6 +224,8 @@ class _Preparation:
             known = ", ".join(sorted(self._registry.runtimes))
             hint = did_you_mean(settings.runtime, self._registry.runtimes)
             self._problem("model.runtime", f"unknown runtime {settings.runtime!r}{hint}; installed: {known}")
+            return None
+        if blob is None:
             return None
         names = [each.name for each in dataclasses.fields(ModelSettings)]
         passed = ModelSettings(**{name: getattr(settings, name) for name in names})

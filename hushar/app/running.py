@@ -37,9 +37,11 @@ from hushar.services import native
 log = logging.getLogger("hushar")
 
 
-async def serve(prepared: Prepared, *, stream: TextIO) -> None:
+async def serve(prepared: Prepared, *, stream: TextIO) -> bool:
     """Serve until SIGTERM or SIGINT, then drain and return; a second signal ends the process.
 
+    Returns whether nothing is at work any more: a model that outlasted the drain still is, in a
+    thread that cannot be stopped. Everything is flushed all the same.
     The banner and all messages go to `stream`. Raises ConfigurationError for what can only be found
     out by starting: a port in use, a spool that another server holds, a sink that cannot be opened.
     """
@@ -61,6 +63,7 @@ async def serve(prepared: Prepared, *, stream: TextIO) -> None:
                 serving.cancel_scope.cancel()
             signals.cancel_scope.cancel()
     log.info("stopped")
+    return not batcher.in_thread
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """`hushar serve`."""
 
+import os
 import sys
 
 import click
@@ -14,10 +15,12 @@ from hushar.cli.configured import with_configuration
 @with_configuration
 def command(source: Source) -> int:
     """Serve the model of CONFIG (JSON or TOML; a path or a URI) until SIGTERM or SIGINT."""
-    return trio.run(_serve, source)
-
-
-async def _serve(source: Source) -> int:
-    prepared = await prepare(source)
-    await serve(prepared, stream=sys.stderr)
+    if not trio.run(_serve, source):
+        # The interpreter cannot be torn down under a library's thread that still computes.
+        sys.stderr.flush()
+        os._exit(0)
     return 0
+
+
+async def _serve(source: Source) -> bool:
+    return await serve(await prepare(source), stream=sys.stderr)

@@ -81,6 +81,8 @@ class Batcher:
         self._queue: deque[_Waiting] = deque()
         self._arrival = trio.Event()
         self._running_calls = 0
+        self.in_thread = False
+        """Whether a thread is at work on a batch; after `run` has been cancelled: still."""
         self._batches = 0
         self._rows = 0
 
@@ -149,7 +151,12 @@ class Batcher:
         self._running_calls = len(batch)
         try:
             if self._placement.in_thread:
-                scored, seconds = await trio.to_thread.run_sync(_timed, self._scorer, opened)
+                # Cancelled only when the server ends: then nobody waits for what the thread still does.
+                self.in_thread = True
+                scored, seconds = await trio.to_thread.run_sync(
+                    _timed, self._scorer, opened, abandon_on_cancel=True
+                )
+                self.in_thread = False
             else:
                 scored, seconds = _timed(self._scorer, opened)
         except Exception:
