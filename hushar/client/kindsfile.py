@@ -1,0 +1,63 @@
+"""The kinds of features, from a configuration file on disk."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from hushar.client.kinds import kinds_from_vectorization
+from hushar.errors import ConfigurationError, Problem
+
+_VECTORIZATION = "vectorization_instruction_path"
+
+
+def kinds_from_file(path: Path) -> dict[str, str]:
+    """Feature → kind (`kinds_from_vectorization`), from a vectorization configuration, or from a service
+    configuration, which names one. JSON, or TOML by the suffix `.toml`.
+
+    The vectorization that a service configuration names must be a path or a `file://` URI. Raises
+    ConfigurationError, which names the file at fault.
+    """
+    document = _read(path)
+    if "feature_transformations" not in document and _VECTORIZATION in document:
+        path = _local(path, document[_VECTORIZATION])
+        document = _read(path)
+    try:
+        return kinds_from_vectorization(document)
+    except ValueError as error:
+        raise _error(path, str(error)) from None
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise _error(path, f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise _error(path, f"not UTF-8 text: byte {error.start}") from error
+    try:
+        document = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except (ValueError, RecursionError) as error:
+        language = "TOML" if path.suffix == ".toml" else "JSON"
+        raise _error(path, f"not {language}: {error}") from error
+    if not isinstance(document, dict):
+        raise _error(path, "expected an object")
+    return document
+
+
+def _local(service: Path, uri: object) -> Path:
+    """The file that the service configuration means; relative paths are relative to it."""
+    if not isinstance(uri, str):
+        raise _error(service, "expected a string", _VECTORIZATION)
+    parts = urlsplit(uri)
+    if "://" not in uri:
+        return service.parent / uri
+    if parts.scheme == "file" and not parts.netloc:
+        return Path(unquote(parts.path))
+    raise _error(service, f"{uri!r} cannot be read here: give the vectorization file itself", _VECTORIZATION)
+
+
+def _error(path: Path, message: str, key: str = "") -> ConfigurationError:
+    return ConfigurationError([Problem(str(path), key, message)])
