@@ -68,8 +68,8 @@ class LogBatch:
 
 
 LogOutlet = Callable[[LogBatch], bool]
-"""The side exit to the log: never blocks, never raises; False if the records were dropped (counted
-there), and then `spooled` is not called."""
+"""The side exit to the log: never blocks, never raises; False if nothing of the batch will be in the
+log (dropped, and counted there; or not sampled), and then `spooled` is not called."""
 
 MetricsOutlet = Callable[[BatchMetrics], None]
 """The side exit to the metrics: never blocks, never raises; what does not fit is dropped, counted."""

@@ -7,6 +7,7 @@ Both are made by a factory (`hushar_log_sinks`, `hushar_metric_sinks`), which do
 `open()` once, any number of `deliver()` / `emit()`, `aclose()` once, all in the event loop of trio.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,6 +41,10 @@ class LogSink(ABC):
     def description(self) -> str:
         """For the banner: where it writes, without secrets. `s3://bucket/prefix`, a directory."""
 
+    async def check(self) -> None:
+        """Raise the ConfigurationError that `open` would raise, as far as that can be known without
+        leaving anything behind: `hushar check` asks, and so does every start."""
+
     async def open(self) -> None:
         """Prepare. A ConfigurationError (unwritable directory) stops the start; an outage must not
         raise: the server serves and spools while a sink is down.
@@ -67,11 +72,30 @@ class Distribution:
     """"Microseconds" or "Count"."""
     values: NDArray[np.float64]
     """Shape `(n,)`, ascending, n ≥ 1."""
+    counts: NDArray[np.int64] | None = None
+    """Shape `(n,)`: how often each of `values` occurred, ≥ 1. None: once each."""
+
+    @property
+    def count(self) -> int:
+        """How many values there were."""
+        return len(self.values) if self.counts is None else int(self.counts.sum())
+
+    @property
+    def mean(self) -> float:
+        """Of all values."""
+        return float(np.average(self.values, weights=self.counts))
+
+    @property
+    def maximum(self) -> float:
+        """Of all values."""
+        return float(self.values[-1])
 
     def quantile(self, q: float) -> float:
         """The smallest value with at least the share `q` (0–1) of all values at or below it."""
-        index = max(0, int(np.ceil(q * len(self.values))) - 1)
-        return float(self.values[index])
+        rank = max(1, math.ceil(q * self.count))
+        if self.counts is None:
+            return float(self.values[rank - 1])
+        return float(self.values[np.searchsorted(np.cumsum(self.counts), rank)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +127,9 @@ class MetricSink(ABC):
     @abstractmethod
     def description(self) -> str:
         """For the banner."""
+
+    async def check(self) -> None:
+        """As for LogSink."""
 
     async def open(self) -> None:
         """Prepare; as for LogSink."""

@@ -1,0 +1,97 @@
+"""All values of one metric in one interval, in bounded memory.
+
+Up to EXACT_VALUES values are kept as they are. Beyond, they are counted in buckets whose bounds grow by
+GROWTH, and each value becomes its bucket's geometric middle: at most 1 % away, whatever the number of
+values. The smallest and the largest value stay exact. Where the values are spread over a factor of
+10¹² (a nanosecond to a quarter of an hour) there are some 1,400 buckets, and that is all the memory
+that an interval can take.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hushar.sinks.interface import Distribution
+
+EXACT_VALUES: Final = 4096
+GROWTH: Final = 1.02
+"""√1.02 − 1 < 1 %: the middle of a bucket is no further from any value in it."""
+LEAST: Final = 1e-6
+GREATEST: Final = 1e15
+"""Values outside are counted as these: in microseconds, 30 years. Bounds the number of buckets."""
+
+_LOG_GROWTH: Final = math.log(GROWTH)
+
+
+class Histogram:
+    """See the module. Zero is a value of its own; negative and non-finite ones are left out."""
+
+    def __init__(self) -> None:
+        self._exact: list[float] = []
+        self._zeros = 0
+        self._buckets: dict[int, int] = {}
+        """log(value) / log(GROWTH), rounded down → how many values."""
+        self._least = math.inf
+        self._greatest = 0.0
+
+    def add(self, value: float) -> None:
+        """One value more."""
+        self.extend((value,))
+
+    def extend(self, values: Iterable[float]) -> None:
+        """Some values more. A list in between: one call of numpy for thousands of values."""
+        self._exact.extend(values)
+        if len(self._exact) > EXACT_VALUES:
+            self._fold()
+
+    def _fold(self) -> None:
+        """From the list into the buckets."""
+        values = _finite(self._exact)
+        self._exact.clear()
+        positive = values[values > 0]
+        self._zeros += len(values) - len(positive)
+        if not len(positive):
+            return
+        self._least = min(self._least, float(positive.min()))
+        self._greatest = max(self._greatest, float(positive.max()))
+        indexes = np.floor(np.log(np.clip(positive, LEAST, GREATEST)) / _LOG_GROWTH).astype(np.int64)
+        for index, count in zip(*np.unique(indexes, return_counts=True), strict=True):
+            self._buckets[int(index)] = self._buckets.get(int(index), 0) + int(count)
+
+    def distribution(self, name: str, unit: str) -> Distribution | None:
+        """The values so far; None if there are none."""
+        if not self._buckets and not self._zeros:
+            values = np.sort(_finite(self._exact))
+            return Distribution(name, unit, values) if len(values) else None
+        self._fold()
+        values, counts = self._folded()
+        return Distribution(name, unit, values, counts)
+
+    def _folded(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Ascending values, and how often each: zero, the least, the buckets' middles, the greatest."""
+        pairs = [(0.0, self._zeros)] if self._zeros else []
+        buckets = dict(sorted(self._buckets.items()))
+        if buckets:
+            first, last = next(iter(buckets)), next(reversed(buckets))
+            # The two extremes are taken out of their buckets, to stand for themselves.
+            ends = [first, last] if first != last or buckets[first] > 1 else [first]
+            for index in ends:
+                buckets[index] -= 1
+            pairs.append((self._least, 1))
+            pairs.extend((self._middle(index), count) for index, count in buckets.items() if count)
+            if len(ends) > 1:
+                pairs.append((self._greatest, 1))
+        values, counts = zip(*pairs, strict=True)
+        return np.array(values, np.float64), np.array(counts, np.int64)
+
+    def _middle(self, index: int) -> float:
+        """A bucket's middle, kept between the least and the greatest value so that order holds."""
+        return min(max(math.pow(GROWTH, index + 0.5), self._least), self._greatest)
+
+
+def _finite(values: list[float]) -> NDArray[np.float64]:
+    array = np.array(values, np.float64)
+    return array[np.isfinite(array) & (array >= 0)]

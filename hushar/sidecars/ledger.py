@@ -1,0 +1,255 @@
+"""The books of the log pipeline: where every record is, and what became of those that are gone.
+
+Every record that was accepted is in exactly one place: in the channel, in an open segment, in a
+closed one, or among those delivered, dropped for a reason, or dead-lettered. A move from one to the
+other is one method here, called in the event loop and never from a thread, so that the sum holds
+whenever somebody looks:
+
+    accepted = delivered + spooled + dropped + dead_lettered
+
+A record is one call. What is on its way to the disk counts as in the channel until the write is done.
+"""
+
+import enum
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hushar.sidecars.segment import CLOSING_BYTES, StoredSegment
+
+
+class DropReason(enum.StrEnum):
+    """Why an accepted record is not in the log."""
+
+    QUEUE_FULL = "queue_full"
+    """The channel was full: the newest records go."""
+    SPOOL_FULL = "spool_full"
+    """`spool_max_bytes` or `spool_min_free_bytes`: the oldest closed segment goes; where there is none,
+    the newest records."""
+    TOO_OLD = "too_old"
+    """`spool_max_age_seconds`."""
+    DISK_FULL = "disk_full"
+    """The spool's disk refused the write."""
+    TORN = "torn"
+    """Found cut off, empty or gone: a crash or somebody else's hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatistics:
+    """The log pipeline at one moment. Counts are of records (calls), since the start."""
+
+    accepted_records: int
+    """With those found in the spool at the start; without those that were not sampled."""
+    delivered_records: int
+    spooled_records: int
+    """In the channel, or in the spool."""
+    dropped_records: Mapping[DropReason, int]
+    """Every reason has an entry."""
+    dead_lettered_records: int
+    queued_bytes: int
+    """In the channel, of `queue_bytes`."""
+    spool_bytes: int
+    """Of open and closed segments on disk, of `spool_max_bytes`."""
+    oldest_seconds: float
+    """Age of the oldest segment in the spool; 0 if there is none."""
+    sink: str
+    """The sink's description."""
+    sink_up: bool
+    """Whether the last attempt succeeded (or none was made)."""
+    sink_errors: Mapping[str, int]
+    """Failed attempts by reason: error, refused, segment_refused, unexpected."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A worker's segment under way."""
+
+    records: int = 0
+    size_bytes: int = 0
+    opened_unix_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Closed:
+    stored: StoredSegment
+    order: int
+    """Of closing, over all workers."""
+    taken: bool = False
+    """Somebody delivers, drops or moves it right now."""
+
+
+class Ledger:
+    """See the module. `lanes`: how many workers there are, counted from 1."""
+
+    def __init__(self, lanes: int) -> None:
+        self.accepted = 0
+        self.delivered = 0
+        self.dropped = dict.fromkeys(DropReason, 0)
+        self.dead_lettered = 0
+        self.queued_records = 0
+        self.queued_bytes = 0
+        self._open: dict[int, _Open] = {lane: _Open() for lane in range(1, lanes + 1)}
+        self._stranded = _Open()
+        self._closed: dict[int, dict[Path, _Closed]] = {lane: {} for lane in self._open}
+        self._closed_bytes = 0
+        self._closed_records = 0
+        self._reserved_bytes = 0
+        self._order = 0
+
+    # The channel
+
+    def refuse(self, records: int) -> None:
+        """Accepted from the caller's point of view, and dropped at the door."""
+        self.accepted += records
+        self.dropped[DropReason.QUEUE_FULL] += records
+
+    def enqueue(self, records: int, size_bytes: int) -> None:
+        """Into the channel."""
+        self.accepted += records
+        self.queued_records += records
+        self.queued_bytes += size_bytes
+
+    def lose(self, records: int, size_bytes: int, reason: DropReason) -> None:
+        """Out of the channel, and not into the spool."""
+        self.queued_records -= records
+        self.queued_bytes -= size_bytes
+        self.dropped[reason] += records
+
+    # Open segments
+
+    def fits(self, size_bytes: int, max_bytes: int) -> bool:
+        """Whether so much more may be appended, with what it takes to close every open segment."""
+        closing = CLOSING_BYTES * len(self._open)
+        return self.spool_bytes + self._reserved_bytes + closing + size_bytes <= max_bytes
+
+    @contextmanager
+    def reserved(self, size_bytes: int) -> Iterator[None]:
+        """Keep room for a write under way: two workers must not both take the last of it."""
+        self._reserved_bytes += size_bytes
+        try:
+            yield
+        finally:
+            self._reserved_bytes -= size_bytes
+
+    def append(self, lane: int, records: int, size_bytes: int, now_unix_seconds: float) -> None:
+        """From the channel into the worker's open segment."""
+        self.queued_records -= records
+        self.queued_bytes -= size_bytes
+        segment = self._open[lane]
+        if not segment.records:
+            segment.opened_unix_seconds = now_unix_seconds
+        segment.records += records
+        segment.size_bytes += size_bytes
+
+    def close(self, lane: int, stored: StoredSegment | None) -> None:
+        """The worker's open segment is closed; `stored` is None if it was empty."""
+        self._open[lane] = _Open()
+        if stored is not None:
+            self._keep(lane, stored)
+
+    def strand(self, lane: int) -> None:
+        """The worker's open segment can be neither written nor closed: it waits for the next start."""
+        left = self._open[lane]
+        self._stranded.records += left.records
+        self._stranded.size_bytes += left.size_bytes
+        self._open[lane] = _Open()
+
+    # Closed segments
+
+    def find(self, stored: StoredSegment) -> None:
+        """In the spool at start. Segments of one worker stay with one worker, in their order."""
+        self.accepted += stored.segment.batches
+        self._keep((stored.identity.worker - 1) % len(self._open) + 1, stored)
+
+    def find_torn(self, records: int) -> None:
+        """Cut off at start."""
+        self.accepted += records
+        self.dropped[DropReason.TORN] += records
+
+    def _keep(self, lane: int, stored: StoredSegment) -> None:
+        self._order += 1
+        self._closed[lane][stored.segment.path] = _Closed(stored, self._order)
+        self._closed_records += stored.segment.batches
+        self._closed_bytes += stored.segment.size_bytes
+
+    def take_next(self, lane: int) -> StoredSegment | None:
+        """The worker's oldest closed segment that nobody has taken; it is the caller's now."""
+        for entry in self._closed[lane].values():
+            if not entry.taken:
+                entry.taken = True
+                return entry.stored
+        return None
+
+    def take_oldest(self, opened_before_unix_micros: int | None = None) -> StoredSegment | None:
+        """The same over all workers: the one that was closed first, if it is old enough."""
+        oldest: _Closed | None = None
+        for entries in self._closed.values():
+            first = next((entry for entry in entries.values() if not entry.taken), None)
+            if first is None or (
+                opened_before_unix_micros is not None
+                and first.stored.identity.opened_unix_micros >= opened_before_unix_micros
+            ):
+                continue
+            if oldest is None or first.order < oldest.order:
+                oldest = first
+        if oldest is None:
+            return None
+        oldest.taken = True
+        return oldest.stored
+
+    def give_back(self, stored: StoredSegment) -> None:
+        """It stays in the spool after all."""
+        for entries in self._closed.values():
+            if entry := entries.get(stored.segment.path):
+                entry.taken = False
+
+    def deliver(self, stored: StoredSegment) -> None:
+        """The sink has it."""
+        self.delivered += self._remove(stored)
+
+    def drop(self, stored: StoredSegment, reason: DropReason) -> None:
+        """It is lost."""
+        self.dropped[reason] += self._remove(stored)
+
+    def dead_letter(self, stored: StoredSegment) -> None:
+        """It is set aside."""
+        self.dead_lettered += self._remove(stored)
+
+    def _remove(self, stored: StoredSegment) -> int:
+        for entries in self._closed.values():
+            entries.pop(stored.segment.path, None)
+        self._closed_records -= stored.segment.batches
+        self._closed_bytes -= stored.segment.size_bytes
+        return stored.segment.batches
+
+    # Sums
+
+    def is_empty(self, lane: int) -> bool:
+        """Whether nothing of this worker is left to be delivered."""
+        return not self._closed[lane]
+
+    @property
+    def spool_bytes(self) -> int:
+        """Of all segments on disk."""
+        return self._closed_bytes + sum(segment.size_bytes for segment in self._all_open())
+
+    @property
+    def spooled_records(self) -> int:
+        """In the channel and on disk."""
+        return (
+            self.queued_records + self._closed_records + sum(segment.records for segment in self._all_open())
+        )
+
+    def _all_open(self) -> Iterator[_Open]:
+        yield from self._open.values()
+        yield self._stranded
+
+    def oldest_seconds(self, now_unix_seconds: float) -> float:
+        """Age of the oldest segment on disk."""
+        opened = [segment.opened_unix_seconds for segment in self._open.values() if segment.records]
+        for entries in self._closed.values():
+            for entry in entries.values():
+                opened.append(entry.stored.identity.opened_unix_micros / 1e6)
+                break
+        return max(0.0, now_unix_seconds - min(opened)) if opened else 0.0

@@ -1,0 +1,227 @@
+"""The log sidecar: append → rotate → deliver → delete.
+
+    outlet ─► channel ─► LogWorker ─► spool ─► Deliverer ─► sink
+              bounded    writing.py    on disk   delivery.py
+
+Each of `log.workers` workers has a writing half and a delivering half. They meet in the spool only:
+writing never waits for the sink. Where every record is, is in the books (ledger.py). Whoever holds
+the LogSidecar closes it once nothing more is logged; `run` then appends what is in the channel,
+delivers for at most `log.drain_seconds`, and returns. What is not delivered by then stays in the
+spool for the next start.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from random import Random
+
+import trio
+
+from hushar.records import LogBatch
+from hushar.sidecars.delivery import Deliverer, GuardedSink
+from hushar.sidecars.ledger import DropReason, Ledger, LogStatistics
+from hushar.sidecars.outlet import LogChannelOutlet
+from hushar.sidecars.recovery import Recovered, recover
+from hushar.sidecars.segment import FileOperations, instance_name
+from hushar.sidecars.settings import LogSettings
+from hushar.sidecars.spool import SegmentWriter, SpoolLock
+from hushar.sidecars.threads import RunInThread, own_threads
+from hushar.sidecars.writing import Janitor, LogWorker
+from hushar.sinks.interface import Counter, LogSink
+
+logger = logging.getLogger(__name__)
+
+EXPIRY_SECONDS = 1.0
+"""How often it is looked whether a segment has become too old."""
+
+
+class LogSidecar:
+    """The log of one server. Does nothing before `run`; only one `run` an instance.
+
+    `outlet` is what inference is given, `close` ends the log, `statistics` may be asked at any time.
+    """
+
+    def __init__(
+        self,
+        settings: LogSettings,
+        sink: LogSink,
+        spool_dir: Path,
+        *,
+        instance: str,
+        random: Random | None = None,
+        wall_clock: Callable[[], float] = time.time,
+        run_in_thread: RunInThread | None = None,
+        files: FileOperations | None = None,
+    ) -> None:
+        """`instance` names this start of this server in SegmentInfo: no two starts may share one.
+
+        `random` samples and jitters; `wall_clock` (seconds since the epoch), `run_in_thread` and
+        `files` are there for tests.
+        """
+        self._settings = settings
+        self._spool_dir = spool_dir
+        self._instance = instance_name(instance)
+        self._random = random or Random()  # noqa: S311 - nothing secret hangs on it
+        self._wall_clock = wall_clock
+        # Each worker may write, force to the disk, and delete, all at once.
+        self._run_in_thread = run_in_thread or own_threads(3 * settings.workers + 1)
+        self._files = files or FileOperations()
+        self._ledger = Ledger(settings.workers)
+        self._sink = GuardedSink(sink, trio.current_time)
+        self._janitor = Janitor(self._ledger, self._run_in_thread, trio.current_time)
+        # Bounded by the outlet, in bytes.
+        self._send, self._receive = trio.open_memory_channel[LogBatch](math.inf)
+        self.outlet = LogChannelOutlet(
+            self._send,
+            self._ledger,
+            queue_bytes=settings.queue_bytes,
+            sample_rate=settings.sample_rate,
+            random=self._random,
+            clock=trio.current_time,
+        )
+
+    def close(self) -> None:
+        """Nothing more is logged: `run` ends once everything is delivered, or the time is over."""
+        self._send.close()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Log until `close`.
+
+        Raises ConfigurationError, before `started`, if the sink cannot be opened (an outage is no
+        such case), or the spool cannot be written to or is another process's.
+        """
+        async with AsyncExitStack() as stack:
+            await self._sink.open()
+            stack.push_async_callback(self._sink.aclose)
+            lock = await self._run_in_thread(SpoolLock.acquire, self._spool_dir)
+            stack.callback(lock.release)
+            self._find(await self._run_in_thread(recover, self._spool_dir))
+            await self._run_workers(task_status)
+        self._report()
+
+    def _find(self, recovered: Recovered) -> None:
+        for stored in recovered.segments:
+            self._ledger.find(stored)
+        if recovered.torn_records:
+            self._ledger.find_torn(recovered.torn_records)
+        if recovered.segments:
+            logger.info(
+                "log: %d records in %d segments found in %s",
+                sum(stored.segment.batches for stored in recovered.segments),
+                len(recovered.segments),
+                self._spool_dir,
+            )
+
+    async def _run_workers(self, task_status: trio.TaskStatus[None]) -> None:
+        lanes = range(1, self._settings.workers + 1)
+        deliverers = [self._deliverer(lane) for lane in lanes]
+        async with trio.open_nursery() as delivering:
+            for deliverer in deliverers:
+                await delivering.start(deliverer.run)
+            async with trio.open_nursery() as housekeeping:
+                if self._settings.spool_max_age_seconds is not None:
+                    await housekeeping.start(self._expire, self._settings.spool_max_age_seconds)
+                async with trio.open_nursery() as writing, self._receive:
+                    for lane, deliverer in zip(lanes, deliverers, strict=True):
+                        worker = self._worker(lane, deliverer)
+                        await writing.start(worker.run, self._receive.clone())
+                    task_status.started()
+                housekeeping.cancel_scope.cancel()
+            # The channel has ended, and everything that was in it is in closed segments.
+            delivering.cancel_scope.deadline = trio.current_time() + self._settings.drain_seconds
+            for deliverer in deliverers:
+                deliverer.finish()
+
+    def _deliverer(self, lane: int) -> Deliverer:
+        return Deliverer(
+            lane,
+            self._sink,
+            self._settings,
+            ledger=self._ledger,
+            janitor=self._janitor,
+            run_in_thread=self._run_in_thread,
+            random=self._random,
+        )
+
+    def _worker(self, lane: int, deliverer: Deliverer) -> LogWorker:
+        writer = SegmentWriter(
+            self._spool_dir,
+            self._instance,
+            lane,
+            min_free_bytes=self._settings.spool_min_free_bytes,
+            files=self._files,
+            wall_clock=self._wall_clock,
+        )
+        return LogWorker(
+            lane,
+            writer,
+            self._settings,
+            ledger=self._ledger,
+            janitor=self._janitor,
+            run_in_thread=self._run_in_thread,
+            wall_clock=self._wall_clock,
+            closed=deliverer.wake,
+        )
+
+    async def _expire(
+        self, max_age_seconds: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Drop what is older than `spool_max_age_seconds`, also while the sink is down."""
+        task_status.started()
+        while True:
+            await trio.sleep(EXPIRY_SECONDS)
+            before = int((self._wall_clock() - max_age_seconds) * 1e6)
+            while (stored := self._ledger.take_oldest(before)) is not None:
+                await self._janitor.drop(stored, DropReason.TOO_OLD)
+
+    def statistics(self) -> LogStatistics:
+        """The pipeline at this moment; call it in the event loop."""
+        ledger = self._ledger
+        return LogStatistics(
+            accepted_records=ledger.accepted,
+            delivered_records=ledger.delivered,
+            spooled_records=ledger.spooled_records,
+            dropped_records=dict(ledger.dropped),
+            dead_lettered_records=ledger.dead_lettered,
+            queued_bytes=ledger.queued_bytes,
+            spool_bytes=ledger.spool_bytes,
+            oldest_seconds=ledger.oldest_seconds(self._wall_clock()),
+            sink=self._sink.description,
+            sink_up=self._sink.up,
+            sink_errors=dict(self._sink.errors),
+        )
+
+    def counters(self) -> tuple[Counter, ...]:
+        """The statistics that the metrics sidecar emits: running totals since the start."""
+        now = self.statistics()
+        return (
+            Counter("LogRecordsAccepted", now.accepted_records, {}),
+            Counter("LogRecordsDelivered", now.delivered_records, {}),
+            Counter("LogRecordsDeadLettered", now.dead_lettered_records, {}),
+            *(
+                Counter("LogRecordsDropped", count, {"reason": reason.value})
+                for reason, count in now.dropped_records.items()
+            ),
+            Counter("SinkErrors", sum(now.sink_errors.values()), {"sink": now.sink}),
+        )
+
+    def _report(self) -> None:
+        """The conservation of records, said once at the end."""
+        now = self.statistics()
+        logger.info(
+            "log: %d records accepted = %d delivered + %d spooled + %d dropped + %d dead-lettered",
+            now.accepted_records,
+            now.delivered_records,
+            now.spooled_records,
+            sum(now.dropped_records.values()),
+            now.dead_lettered_records,
+        )
+        if now.spooled_records:
+            logger.warning(
+                "log: %d records are not delivered yet: they stay in %s for the next start",
+                now.spooled_records,
+                self._spool_dir,
+            )

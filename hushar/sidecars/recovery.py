@@ -1,0 +1,206 @@
+"""What a process finds of the one before it: closed segments, and open ones that it cuts and closes.
+
+An open segment is what a crash leaves. Its last record may be torn, and after a power cut anything
+may stand in its last blocks; there is no checksum, damage shows as a record that does not decode. The
+file is cut before the first such record, because one of them would make the whole file unreadable.
+Blocking; run before anything is written.
+"""
+
+import contextlib
+import logging
+import mmap
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from google.protobuf.message import DecodeError, Message
+
+from hushar.proto import structs_pb2
+from hushar.sidecars.segment import SegmentIdentity, StoredSegment, parse_name, stored_segment
+
+logger = logging.getLogger(__name__)
+
+Buffer = bytes | mmap.mmap
+
+_RECORD: Final = 0x0A
+"""Tag of InferenceLogs.inferenceLogBatches: field 1, length-delimited."""
+_INFO: Final = b"\x82\x01"
+"""Tag of InferenceLogs.segment_info: field 16, length-delimited."""
+_MESSAGES: Final[tuple[type[Message], ...]] = (structs_pb2.SegmentInfo, structs_pb2.InferenceLogBatch)
+"""What stands in a frame that is no record, and in one that is."""
+_LENGTH_BYTES: Final = 5
+"""The longest varint that can be a length (protobuf: a message has less than 2 GiB)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What is in the file of an open segment."""
+
+    whole_bytes: int
+    """Up to the end of the last whole record (or SegmentInfo)."""
+    records: int
+    """Whole ones."""
+    has_info: bool
+    """Whether a SegmentInfo stands at the end: only the closing name was missing."""
+    torn_records: int
+    """How many records begin behind `whole_bytes`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What the spool holds at start."""
+
+    segments: tuple[StoredSegment, ...]
+    """Oldest first."""
+    torn_records: int
+    """Records that were cut off: their bytes were never complete."""
+
+
+def scan(data: Buffer) -> Scan:
+    """Find the last whole record of an open segment's bytes."""
+    records = position = 0
+    has_info = False
+    while (frame := _frame(data, position)) is not None:
+        is_record, start, end = frame
+        if not _decodes(_MESSAGES[is_record], data[start:end]):
+            break
+        records += is_record
+        has_info = not is_record
+        position = end
+    return Scan(position, records, has_info, _torn_records(data, position))
+
+
+def _frame(data: Buffer, position: int) -> tuple[bool, int, int] | None:
+    """Whether a record begins at `position`, and where its content begins and ends; None if neither
+    a record nor a SegmentInfo stands there whole.
+    """
+    if data[position : position + 1] == bytes([_RECORD]):
+        is_record, start = True, position + 1
+    elif data[position : position + len(_INFO)] == _INFO:
+        is_record, start = False, position + len(_INFO)
+    else:
+        return None
+    length = 0
+    for shift, byte in enumerate(data[start : start + _LENGTH_BYTES]):
+        length |= (byte & 0x7F) << (7 * shift)
+        if byte < 0x80:
+            start += shift + 1
+            end = start + length
+            return (is_record, start, end) if end <= len(data) else None
+    return None
+
+
+def _decodes(message: type[Message], content: bytes) -> bool:
+    try:
+        message.FromString(content)
+    except DecodeError:
+        return False
+    return True
+
+
+def _torn_records(data: Buffer, position: int) -> int:
+    """How many records begin at or behind `position`, as far as their frames can be followed."""
+    if position == len(data):
+        return 0
+    torn = 0
+    for start in _frame_starts(data, position):
+        torn += data[start : start + 1] == bytes([_RECORD])
+    # A SegmentInfo cut short is no record; bytes that are no frame at all once were (at least) one.
+    begins_info = data[position : position + 1] == _INFO[:1]
+    return torn or (0 if begins_info else 1)
+
+
+def _frame_starts(data: Buffer, position: int) -> Iterator[int]:
+    while position < len(data):
+        yield position
+        frame = _frame(data, position)
+        if frame is None:
+            return
+        position = frame[2]
+
+
+def recover(directory: Path) -> Recovered:
+    """Read the spool: what is closed is listed, what is open is cut and closed, what is empty goes.
+
+    Raises OSError if the directory cannot be read. A file that cannot be recovered is left where it
+    is, with a warning in the log, and is not counted.
+    """
+    segments: list[StoredSegment] = []
+    torn_records = 0
+    for path in sorted(directory.iterdir()):
+        parsed = parse_name(path.name)
+        if parsed is None or not path.is_file():
+            continue
+        identity, batches = parsed
+        try:
+            if batches is None:
+                stored, torn = _close(path, identity)
+            else:
+                stored, torn = _closed(path, identity, batches)
+        except OSError as error:
+            logger.warning("log: %s: cannot be recovered, it is left there: %s", path, error)
+            continue
+        torn_records += torn
+        if stored is not None:
+            segments.append(stored)
+    segments.sort(key=lambda stored: (stored.identity.opened_unix_micros, stored.identity.number))
+    return Recovered(tuple(segments), torn_records)
+
+
+def _closed(path: Path, identity: SegmentIdentity, batches: int) -> tuple[StoredSegment | None, int]:
+    size = path.stat().st_size
+    if size:
+        return stored_segment(path, identity, batches, size), 0
+    # What a power cut leaves with `fsync = "never"`: the name, and nothing in it.
+    logger.warning("log: %s: empty after a crash, %d records are lost", path, batches)
+    path.unlink()
+    return None, batches
+
+
+def _close(path: Path, identity: SegmentIdentity) -> tuple[StoredSegment | None, int]:
+    """Do for a segment of a process that is no more what that would have done."""
+    with contextlib.ExitStack() as stack:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
+        stack.callback(os.close, descriptor)
+        found = _scan_file(descriptor)
+        if found.torn_records:
+            logger.warning(
+                "log: %s: torn record cut off at byte %d, %d records lost",
+                path,
+                found.whole_bytes,
+                found.torn_records,
+            )
+        if not found.records:
+            path.unlink()
+            return None, found.torn_records
+        os.ftruncate(descriptor, found.whole_bytes)
+        size = found.whole_bytes
+        if not found.has_info:
+            size += _append_info(descriptor, path, identity, found)
+        os.fsync(descriptor)
+    closed = path.with_name(identity.closed_name(found.records))
+    path.rename(closed)
+    return stored_segment(closed, identity, found.records, size), found.torn_records
+
+
+def _scan_file(descriptor: int) -> Scan:
+    if not os.fstat(descriptor).st_size:
+        return Scan(0, 0, has_info=False, torn_records=0)
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
+        return scan(data)
+
+
+def _append_info(descriptor: int, path: Path, identity: SegmentIdentity, found: Scan) -> int:
+    """The bytes that it took; 0 if the disk has no room for it, which must not keep the rest."""
+    info = identity.info(found.records)
+    try:
+        written = os.write(descriptor, info)
+    except OSError as error:
+        logger.warning("log: %s: closed without its SegmentInfo: %s", path, error)
+        written = 0
+    if written < len(info):
+        os.ftruncate(descriptor, found.whole_bytes)
+        return 0
+    return written

@@ -1,0 +1,320 @@
+"""One segment on disk: its name, and its life from the first record to the closed file.
+
+A segment is a file that holds one `InferenceLogs` message at every record boundary (CONTRACT.md 1):
+appending is writing, cutting is truncating. While it is open its name ends in `.open`:
+
+    INSTANCE.wWORKER.sNUMBER.tTOTAL.UUID_MICROS.open
+    INSTANCE.wWORKER.sNUMBER.tTOTAL.UUID_MICROS.nBATCHES.pb
+
+TOTAL is how many batches the worker had written to earlier segments, so that a segment found after a
+crash can still be given its SegmentInfo; uuid and time make the key, fixed when it is opened, so that
+a repeated delivery overwrites its own object. Everything here blocks and belongs into a thread; one
+segment is touched by one thread at a time, but `sync` may run beside `append`.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from hushar.proto import structs_pb2
+from hushar.sinks.interface import Segment
+
+logger = logging.getLogger(__name__)
+
+OPEN_SUFFIX: Final = ".open"
+INSTANCE_LENGTH: Final = 64
+"""File names have at most 255 bytes; this leaves room for the other parts at their longest."""
+CLOSING_BYTES: Final = 256
+"""More than a SegmentInfo can take with an instance of that length."""
+
+_NAME: Final = re.compile(
+    r"(?P<instance>[A-Za-z0-9_-]{1,64})\.w(?P<worker>\d{1,10})\.s(?P<number>\d{1,20})\.t(?P<total>\d{1,20})"
+    r"\.(?P<unique>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})_(?P<micros>\d{1,20})"
+    r"(?:\.n(?P<batches>\d{1,20})\.pb|\.open)",
+    re.ASCII,
+)
+
+
+def free_bytes(directory: Path) -> int:
+    """What is left for this user on the file system of `directory`."""
+    status = os.statvfs(directory)
+    return status.f_bavail * status.f_frsize
+
+
+@dataclass(frozen=True, slots=True)
+class FileOperations:
+    """The calls that can fail for a disk's reasons; tests put failing ones in their place."""
+
+    write: Callable[[int, memoryview], int] = os.write
+    truncate: Callable[[int, int], None] = os.ftruncate
+    sync: Callable[[int], None] = os.fsync
+    free_bytes: Callable[[Path], int] = free_bytes
+
+
+def instance_name(text: str) -> str:
+    """`text` as it may stand in file names and SegmentInfo: ASCII letters, digits, `-` and `_`."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", text)[:INSTANCE_LENGTH] or "hushar"
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentIdentity:
+    """Who wrote a segment, which one it is, and when it was opened: what its name says."""
+
+    instance: str
+    """One start of one server, as `instance_name` gives it."""
+    worker: int
+    """Counted from 1."""
+    number: int
+    """Of this worker since its start, counted from 1."""
+    total_before: int
+    """Batches that the worker had written before this segment."""
+    unique: str
+    """A uuid4."""
+    opened_unix_micros: int
+
+    @property
+    def stem(self) -> str:
+        """The part of the file's name that stays the same."""
+        return (
+            f"{self.instance}.w{self.worker}.s{self.number}.t{self.total_before}"
+            f".{self.unique}_{self.opened_unix_micros}"
+        )
+
+    @property
+    def open_name(self) -> str:
+        """The file's name until it is closed."""
+        return self.stem + OPEN_SUFFIX
+
+    def closed_name(self, batches: int) -> str:
+        """The file's name once it is closed with this many batches."""
+        return f"{self.stem}.n{batches}.pb"
+
+    @property
+    def key(self) -> str:
+        """Where it is delivered to, relative to the sink's root (CONTRACT.md 4)."""
+        opened = datetime.fromtimestamp(self.opened_unix_micros // 1_000_000, UTC)
+        return (
+            f"year={opened:%Y}/month={opened:%m}/day={opened:%d}/hour={opened:%H}/mi={opened:%M}"
+            f"/{self.unique}_{self.opened_unix_micros}.pb"
+        )
+
+    def info(self, batches: int) -> bytes:
+        """The serialized SegmentInfo, with field 16's tag and length: it can be appended as it is."""
+        info = structs_pb2.SegmentInfo(
+            instance=self.instance,
+            worker=self.worker,
+            segment=self.number,
+            batches=batches,
+            total_batches=self.total_before + batches,
+        )
+        return structs_pb2.InferenceLogs(segment_info=[info]).SerializeToString()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSegment:
+    """A closed segment in the spool."""
+
+    identity: SegmentIdentity
+    segment: Segment
+    """What a sink is given."""
+
+
+def stored_segment(path: Path, identity: SegmentIdentity, batches: int, size_bytes: int) -> StoredSegment:
+    """The closed segment in the file `path`."""
+    return StoredSegment(
+        identity,
+        Segment(
+            path=path,
+            key=identity.key,
+            size_bytes=size_bytes,
+            batches=batches,
+            opened_unix_micros=identity.opened_unix_micros,
+        ),
+    )
+
+
+def parse_name(name: str) -> tuple[SegmentIdentity, int | None] | None:
+    """What a file's name says: the identity, and how many batches (None while it is open).
+
+    None for a name that is no segment's.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    identity = SegmentIdentity(
+        instance=match["instance"],
+        worker=int(match["worker"]),
+        number=int(match["number"]),
+        total_before=int(match["total"]),
+        unique=match["unique"],
+        opened_unix_micros=int(match["micros"]),
+    )
+    return identity, None if match["batches"] is None else int(match["batches"])
+
+
+def sync_directory(directory: Path) -> None:
+    """Make names that were added to or removed from `directory` survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of the records of one append."""
+
+    records: int
+    """The first so many are in the file, whole."""
+    size_bytes: int
+    error: OSError | None = None
+    """Why the others are not."""
+
+
+class OpenSegment:
+    """A segment that is being written. Made by `create`."""
+
+    def __init__(
+        self, directory: Path, identity: SegmentIdentity, descriptor: int, files: FileOperations
+    ) -> None:
+        self.identity = identity
+        self.batches = 0
+        self.size_bytes = 0
+        """Whole records only."""
+        self.torn = False
+        """Bytes of a part of a record are at the end and could not be cut off."""
+        self._directory = directory
+        self._descriptor = descriptor
+        self._files = files
+        self.unsynced = False
+        """Something was appended since the last `sync`."""
+        self._named = False
+
+    @classmethod
+    def create(cls, directory: Path, identity: SegmentIdentity, files: FileOperations) -> "OpenSegment":
+        """A new, empty file. Raises OSError."""
+        # Whoever may read the logs at their destination decides the umask: a delivery may be a
+        # rename. While it is in the spool, the spool's own mode (0700) protects it.
+        descriptor = os.open(
+            directory / identity.open_name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666
+        )
+        return cls(directory, identity, descriptor, files)
+
+    @property
+    def path(self) -> Path:
+        """The file while it is open."""
+        return self._directory / self.identity.open_name
+
+    def append(self, records: Sequence[bytes]) -> Appended:
+        """Write all records at once. Never raises OSError.
+
+        If the disk refuses in the middle, the records that are in the file as a whole stay, the rest
+        is cut off.
+        """
+        data = b"".join(records)
+        error = self._write(data)
+        if error is None:
+            self.size_bytes += len(data)
+            self.batches += len(records)
+            self.unsynced = True
+            return Appended(len(records), len(data))
+        whole, size = self._whole(records)
+        self.size_bytes += size
+        self.batches += whole
+        self.unsynced = self.unsynced or whole > 0
+        self._cut()
+        return Appended(whole, size, error)
+
+    def _write(self, data: bytes) -> OSError | None:
+        remaining = memoryview(data)
+        try:
+            while remaining:
+                remaining = remaining[self._files.write(self._descriptor, remaining) :]
+        except OSError as error:
+            return error
+        return None
+
+    def _whole(self, records: Sequence[bytes]) -> tuple[int, int]:
+        """How many of the records have arrived whole after a failed write, and their bytes."""
+        arrived = os.fstat(self._descriptor).st_size - self.size_bytes
+        count = size = 0
+        for record in records:
+            if size + len(record) > arrived:
+                break
+            count += 1
+            size += len(record)
+        return count, size
+
+    def _cut(self) -> None:
+        try:
+            self._files.truncate(self._descriptor, self.size_bytes)
+        except OSError:
+            self.torn = True
+
+    def sync(self) -> None:
+        """Force what was appended to the disk, if there is any. Raises OSError."""
+        if not self.unsynced:
+            return
+        # Before the call: what is appended meanwhile is for the next one.
+        self.unsynced = False
+        self._files.sync(self._descriptor)
+        if not self._named:
+            sync_directory(self._directory)
+            self._named = True
+
+    def close(self, *, sync: bool) -> StoredSegment | None:
+        """Append the SegmentInfo, force to the disk if asked, and give the file its closed name.
+
+        None if there was nothing in it, and then the file is gone. Raises OSError if the file cannot
+        be closed properly; its records are whole all the same, and the next start recovers them.
+        """
+        try:
+            if not self.batches:
+                self.path.unlink(missing_ok=True)
+                return None
+            self._append_info()
+            self._sync_last(sync=sync)
+        finally:
+            os.close(self._descriptor)
+        closed = self._directory / self.identity.closed_name(self.batches)
+        self.path.rename(closed)
+        if sync:
+            self._sync_name()
+        return stored_segment(closed, self.identity, self.batches, self.size_bytes)
+
+    def _append_info(self) -> None:
+        info = self.identity.info(self.batches)
+        error = self._write(info)
+        if error is None:
+            self.size_bytes += len(info)
+            self.unsynced = True
+            return
+        # A full disk must not keep a segment from the sink: delivering is what makes room.
+        logger.warning("log: %s: closed without its SegmentInfo: %s", self.path, error)
+        self._cut()
+        if self.torn:
+            raise error
+
+    def _sync_last(self, *, sync: bool) -> None:
+        if not sync:
+            return
+        try:
+            self.sync()
+        except OSError as error:
+            logger.warning("log: %s: fsync: %s", self.path, error)
+
+    def _sync_name(self) -> None:
+        try:
+            sync_directory(self._directory)
+        except OSError as error:
+            logger.warning("log: %s: fsync: %s", self._directory, error)
+
+    def abandon(self) -> None:
+        """Let go of the file as it is; the next start recovers it."""
+        os.close(self._descriptor)

@@ -1,0 +1,51 @@
+"""Settings of the two sidecars, under the names of the sections `log` and `metrics`.
+
+Records of this room's own: the configuration's models stay out of here, `hushar.app` converts. What a
+sidecar has no use for (`uri`, `spool_dir`, `acknowledge`, …) is not in them. Values are taken as
+they are; the configuration has checked them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+MIB = 1024 * 1024
+
+
+Fsync = Literal["never", "interval", "segment"]
+"""When what was appended is forced to the disk: never; every `fsync_seconds`, and when a segment is
+closed; only then. A power cut can lose what was not; SIGKILL cannot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """The section `log`, as far as the sidecar is concerned. Defaults are those of the configuration."""
+
+    workers: int = 1
+    sample_rate: float = 1.0
+    """Share of the calls that are logged, 0–1."""
+    queue_bytes: int = 64 * MIB
+    fsync: Fsync = "interval"
+    fsync_seconds: float = 0.5
+    rotate_bytes: int = 64 * MIB
+    rotate_seconds: float = 60.0
+    spool_max_bytes: int = 2048 * MIB
+    spool_max_age_seconds: float | None = None
+    spool_min_free_bytes: int = 256 * MIB
+    max_attempts: int = 5
+    retry_min_seconds: float = 0.2
+    retry_max_seconds: float = 30.0
+    refused_retry_seconds: float = 60.0
+    drain_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """The section `metrics`, as far as the sidecar is concerned."""
+
+    workers: int = 1
+    interval_seconds: float = 60.0
+    queue_values: int = 100_000
+    namespace: str = "HusharService"
+    dimensions: Mapping[str, str] = field(default_factory=dict)
+    """Those configured; `ModelId` is the sidecar's to add."""

@@ -1,0 +1,220 @@
+"""The spool: one directory, held by one process, in which each worker writes its own segments.
+
+    SPOOL/lock                held (flock) while a process uses the directory; its pid is in it
+    SPOOL/….open, ….pb        segments under way and closed ones (hushar.sidecars.segment)
+    SPOOL/dead-letter/….pb    those that the sink refused `log.max_attempts` times
+
+Plain, blocking file operations, to be run in a thread; what they mean for the counts is the ledger's
+business, and the ledger is not touched from here.
+"""
+
+import fcntl
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from hushar.errors import ConfigurationError, Problem
+from hushar.sidecars.segment import (
+    Appended,
+    FileOperations,
+    OpenSegment,
+    SegmentIdentity,
+    StoredSegment,
+    instance_name,
+)
+
+DEAD_LETTER: Final = "dead-letter"
+LOCAL_SPOOL: Final = ".spool"
+
+_KEY: Final = "log.spool_dir"
+
+
+def default_spool_dir(log_directory: Path | None, model_id: str, environment: Mapping[str, str]) -> Path:
+    """Where the spool is if `log.spool_dir` does not say (CONTRACT.md 3).
+
+    `log_directory` is the local directory that `log.uri` names, None if it names something else. A
+    spool inside it makes a delivery a rename; hidden, so that no reader of the logs looks into it.
+    Raises ConfigurationError if the environment names no home.
+    """
+    if log_directory is not None:
+        return log_directory / LOCAL_SPOOL
+    state = Path(environment.get("XDG_STATE_HOME", ""))
+    # The XDG base directory specification: a relative path there is to be ignored.
+    if not state.is_absolute():
+        home = Path(environment.get("HOME", ""))
+        if not home.is_absolute():
+            problem = Problem("", _KEY, "neither XDG_STATE_HOME nor HOME is set: name a directory here")
+            raise ConfigurationError([problem])
+        state = home / ".local" / "state"
+    return state / "hushar" / _folder_name(model_id)
+
+
+def _folder_name(model_id: str) -> str:
+    """The model id as the name of a folder; two ids never share one."""
+    safe = instance_name(model_id)
+    if safe == model_id:
+        return safe
+    return f"{safe}-{hashlib.sha256(model_id.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+class SpoolLock:
+    """Two processes never share a spool. Made by `acquire`; the system lets go when a process dies."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def acquire(cls, directory: Path) -> "SpoolLock":
+        """Make the directory if it is not there, and hold it.
+
+        Raises ConfigurationError, naming the directory, if it cannot be written to, or is held by
+        another process (then naming that).
+        """
+        path = directory / "lock"
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Features are in there, and nobody but the server has a use for them there.
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            message = f"{directory} cannot be written to: {error.strerror}"
+            raise ConfigurationError([Problem("", _KEY, message)]) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            message = f"{directory} is in use by process {holder or '(unknown)'}: one process a directory"
+            raise ConfigurationError([Problem("", _KEY, message)]) from error
+        except OSError as error:
+            os.close(descriptor)
+            message = f"{directory} cannot be locked: {error.strerror}"
+            raise ConfigurationError([Problem("", _KEY, message)]) from error
+        return cls(descriptor)
+
+    def release(self) -> None:
+        """Let another process have the directory. The file stays: removing it would be a race."""
+        os.close(self._descriptor)
+
+
+class SegmentWriter:
+    """One worker's segments, one open at a time. One call at a time; `sync` may run beside `append`."""
+
+    def __init__(
+        self,
+        directory: Path,
+        instance: str,
+        worker: int,
+        *,
+        min_free_bytes: int = 0,
+        files: FileOperations | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`instance`: as `instance_name` gives it; `wall_clock`: seconds since the epoch."""
+        self._directory = directory
+        self._instance = instance
+        self._worker = worker
+        self._min_free_bytes = min_free_bytes
+        self._files = files or FileOperations()
+        self._wall_clock = wall_clock
+        self._segment: OpenSegment | None = None
+        self._segments = 0
+        self._total = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a segment that can be appended to, or closed."""
+        return self._segment is not None
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the open segment."""
+        return self._segment.size_bytes if self._segment is not None else 0
+
+    @property
+    def torn(self) -> bool:
+        """Whether the open segment has a torn end that cannot be cut off."""
+        return self._segment is not None and self._segment.torn
+
+    @property
+    def unsynced(self) -> bool:
+        """Whether something was appended since the last `sync`."""
+        return self._segment is not None and self._segment.unsynced
+
+    def append(self, records: Sequence[bytes]) -> Appended | None:
+        """Append all records with one write, to a new segment if none is open.
+
+        None, and nothing written, if the file system has less than the least free space left. Does
+        not raise OSError: see Appended.
+        """
+        try:
+            if self._below_free(sum(map(len, records))):
+                return None
+            if self._segment is None:
+                self._segment = self._create()
+        except OSError as error:
+            return Appended(0, 0, error)
+        return self._segment.append(records)
+
+    def _below_free(self, size_bytes: int) -> bool:
+        if not self._min_free_bytes:
+            return False
+        return self._files.free_bytes(self._directory) - size_bytes < self._min_free_bytes
+
+    def _create(self) -> OpenSegment:
+        identity = SegmentIdentity(
+            instance=self._instance,
+            worker=self._worker,
+            number=self._segments + 1,
+            total_before=self._total,
+            unique=str(uuid.uuid4()),
+            opened_unix_micros=int(self._wall_clock() * 1e6),
+        )
+        return OpenSegment.create(self._directory, identity, self._files)
+
+    def sync(self) -> None:
+        """Force what was appended to the disk. Raises OSError."""
+        if self._segment is not None:
+            self._segment.sync()
+
+    def close(self, *, sync: bool) -> StoredSegment | None:
+        """Close the open segment; None if there is none, or nothing in it.
+
+        Raises OSError if that cannot be done; the file is left as it is then, for the next start to
+        recover, and the next append opens a new one.
+        """
+        segment, self._segment = self._segment, None
+        if segment is None:
+            return None
+        self._count(segment)
+        return segment.close(sync=sync)
+
+    def abandon(self) -> None:
+        """Leave the open segment, if there is one, as it is: the next start recovers it."""
+        segment, self._segment = self._segment, None
+        if segment is not None:
+            self._count(segment)
+            segment.abandon()
+
+    def _count(self, segment: OpenSegment) -> None:
+        # A segment without records has no number: what is counted must be provable from the log.
+        self._segments += segment.batches > 0
+        self._total += segment.batches
+
+
+def discard(stored: StoredSegment) -> None:
+    """Delete the segment's file, if it is still there: a delivery may have been a rename."""
+    stored.segment.path.unlink(missing_ok=True)
+
+
+def dead_letter(stored: StoredSegment) -> Path:
+    """Set the segment aside, beside the others in the spool's `dead-letter`. Raises OSError."""
+    path = stored.segment.path
+    directory = path.parent / DEAD_LETTER
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return path.replace(directory / path.name)

@@ -1,0 +1,231 @@
+"""The first half of the log pipeline: from the channel into a worker's segments.
+
+A worker takes everything that waits in the channel, appends it with one write in a thread, and closes
+its segment by size or age. Nothing here knows of the sink, so that a sink that is down stops nothing.
+"""
+
+import errno
+import logging
+import math
+from collections.abc import Callable, Sequence
+
+import trio
+
+from hushar.records import LogBatch
+from hushar.sidecars.ledger import DropReason, Ledger
+from hushar.sidecars.segment import StoredSegment
+from hushar.sidecars.settings import LogSettings
+from hushar.sidecars.spool import SegmentWriter, discard
+from hushar.sidecars.threads import RunInThread
+from hushar.sidecars.throttle import Throttle
+
+logger = logging.getLogger(__name__)
+
+WRITE_BYTES = 8 * 1024 * 1024
+"""The most that is taken from the channel for one write: it is in memory twice while it is written."""
+
+
+class Janitor:
+    """Deletes closed segments that have to go. Shared by the workers."""
+
+    def __init__(self, ledger: Ledger, run_in_thread: RunInThread, clock: Callable[[], float]) -> None:
+        self._ledger = ledger
+        self._run_in_thread = run_in_thread
+        self._throttle = {reason: Throttle(clock) for reason in DropReason}
+
+    async def drop(self, stored: StoredSegment, reason: DropReason) -> None:
+        """Delete a segment that the caller has taken from the ledger, and count its records."""
+        try:
+            # Shielded: a file that is gone, or is about to go, must be counted as such.
+            with trio.CancelScope(shield=True):
+                await self._run_in_thread(discard, stored)
+        except OSError as error:
+            logger.warning("log: %s: cannot be deleted: %s", stored.segment.path, error)
+        self._ledger.drop(stored, reason)
+        self.warn(stored.segment.batches, reason)
+
+    def warn(self, records: int, reason: DropReason, error: OSError | None = None) -> None:
+        """Say now and then that records are being lost, and why."""
+        if lost := self._throttle[reason].due(records):
+            detail = f" ({error})" if error is not None else ""
+            logger.warning("log: %d records dropped: %s%s", lost, reason.value, detail)
+
+
+class LogWorker:
+    """One worker's writing half. `closed` is called, in the event loop, for each closed segment."""
+
+    def __init__(
+        self,
+        lane: int,
+        writer: SegmentWriter,
+        settings: LogSettings,
+        *,
+        ledger: Ledger,
+        janitor: Janitor,
+        run_in_thread: RunInThread,
+        wall_clock: Callable[[], float],
+        closed: Callable[[], None],
+    ) -> None:
+        self._lane = lane
+        self._writer = writer
+        self._settings = settings
+        self._ledger = ledger
+        self._janitor = janitor
+        self._run_in_thread = run_in_thread
+        self._wall_clock = wall_clock
+        self._closed = closed
+        # Closed before the spool is full: what is open cannot be dropped, so there must be room for as
+        # many open segments as there are workers, and one closed.
+        self._segment_bytes = min(settings.rotate_bytes, settings.spool_max_bytes // (settings.workers + 1))
+        self._stranding = Throttle(trio.current_time)
+        self._rotate_at = math.inf
+        self._syncing = trio.Lock()
+        """Held while a segment is forced to the disk or closed: its file must stay open meanwhile."""
+
+    async def run(
+        self,
+        channel: trio.MemoryReceiveChannel[LogBatch],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Append until the channel ends, then close the segment. `channel` is this worker's clone."""
+        try:
+            async with channel, trio.open_nursery() as nursery:
+                if self._settings.fsync == "interval":
+                    await nursery.start(self._sync_regularly)
+                task_status.started()
+                while (batches := await self._receive(channel)) is not None:
+                    await self._append(batches)
+                    if trio.current_time() >= self._rotate_at:
+                        await self._rotate()
+                await self._rotate()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._writer.abandon()
+
+    async def _receive(self, channel: trio.MemoryReceiveChannel[LogBatch]) -> list[LogBatch] | None:
+        """What waits in the channel; empty when it is time to rotate, None at the channel's end."""
+        batches: list[LogBatch] = []
+        size = 0
+        with trio.move_on_at(self._rotate_at):
+            try:
+                batches.append(await channel.receive())
+                while size < WRITE_BYTES:
+                    batch = channel.receive_nowait()
+                    batches.append(batch)
+                    size += sum(map(len, batch.records))
+            except trio.WouldBlock:
+                pass
+            except trio.EndOfChannel:
+                # With something in hand, the end is found again at the next turn.
+                return batches or None
+        return batches
+
+    async def _append(self, batches: Sequence[LogBatch]) -> None:
+        """Append all records, a segment's rest at a time; tell each batch once its last one is in."""
+        records: list[bytes] = []
+        whole: list[LogBatch] = []
+        size = 0
+        for batch in batches:
+            for record in batch.records:
+                # Before the record: the batch whose last record fills a segment is told with it.
+                if records and size >= self._segment_bytes - self._writer.size_bytes:
+                    await self._write(records, size)
+                    _tell(whole)
+                    records, whole, size = [], [], 0
+                records.append(record)
+                size += len(record)
+            whole.append(batch)
+        if records:
+            await self._write(records, size)
+        _tell(whole)
+
+    async def _write(self, records: Sequence[bytes], size: int) -> None:
+        """One write: the records go from the channel into the segment, or are counted as lost."""
+        now = trio.current_time()
+        was_open = self._writer.is_open
+        appended = None
+        while appended is None:
+            if self._ledger.fits(size, self._settings.spool_max_bytes):
+                with self._ledger.reserved(size):
+                    appended = await self._run_in_thread(self._writer.append, records)
+            if appended is None:
+                victim = self._ledger.take_oldest()
+                if victim is None:
+                    self._lose(len(records), size, DropReason.SPOOL_FULL)
+                    # What is open cannot be dropped, but delivered it can be: that makes room.
+                    await self._rotate()
+                    return
+                await self._janitor.drop(victim, DropReason.SPOOL_FULL)
+        self._ledger.append(self._lane, appended.records, appended.size_bytes, self._wall_clock())
+        if not was_open and self._writer.is_open:
+            self._rotate_at = now + self._settings.rotate_seconds
+        if appended.error is not None:
+            lost = len(records) - appended.records
+            self._lose(lost, size - appended.size_bytes, DropReason.DISK_FULL, appended.error)
+        if self._writer.torn:
+            await self._strand(appended.error)
+        elif self._writer.size_bytes >= self._segment_bytes or _is_damaged(appended.error):
+            await self._rotate()
+
+    def _lose(self, records: int, size: int, reason: DropReason, error: OSError | None = None) -> None:
+        self._ledger.lose(records, size, reason)
+        self._janitor.warn(records, reason, error)
+
+    async def _rotate(self) -> None:
+        self._rotate_at = math.inf
+        if not self._writer.is_open:
+            return
+        sync = self._settings.fsync != "never"
+        async with self._syncing:
+            try:
+                stored = await self._run_in_thread(lambda: self._writer.close(sync=sync))
+            except OSError as error:
+                self._left(error)
+                return
+            self._ledger.close(self._lane, stored)
+        if stored is not None:
+            self._closed()
+
+    async def _strand(self, error: OSError | None) -> None:
+        self._rotate_at = math.inf
+        async with self._syncing:
+            self._writer.abandon()
+            self._left(error)
+
+    def _left(self, error: OSError | None) -> None:
+        """The open segment can be neither written nor closed: the next start recovers it."""
+        self._ledger.strand(self._lane)
+        if segments := self._stranding.due():
+            logger.warning("log: %d segments are left for the next start to recover: %s", segments, error)
+
+    async def _sync_regularly(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Force to the disk what was appended, beside the appending: an fsync may take its time."""
+        throttle = Throttle(trio.current_time)
+        task_status.started()
+        while True:
+            await trio.sleep(self._settings.fsync_seconds)
+            async with self._syncing:
+                if not self._writer.unsynced:
+                    continue
+                try:
+                    await self._run_in_thread(self._writer.sync)
+                except OSError as error:
+                    if throttle.due():
+                        logger.warning("log: fsync of a segment: %s", error)
+
+
+def _is_damaged(error: OSError | None) -> bool:
+    """Whether another file may fare better than this one: anything but a lack of room."""
+    return error is not None and error.errno not in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _tell(batches: Sequence[LogBatch]) -> None:
+    for batch in batches:
+        if batch.spooled is None:
+            continue
+        try:
+            batch.spooled()
+        except Exception:
+            # Somebody else's code in this task: it must not take the log down with it.
+            logger.exception("log: a batch could not be told that it is in the spool")

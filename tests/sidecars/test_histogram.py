@@ -1,0 +1,111 @@
+"""Exact while few, within one per cent for any number, and never more than so much memory."""
+
+import math
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hushar.sidecars import histogram as module
+from hushar.sidecars.histogram import EXACT_VALUES, Histogram
+
+
+def made(values) -> Histogram:
+    histogram = Histogram()
+    histogram.extend(values)
+    return histogram
+
+
+class TestFew:
+    @given(st.lists(st.floats(0, 1e12), min_size=1, max_size=50))
+    def test_every_value_is_kept_exactly_and_in_order(self, values):
+        distribution = made(values).distribution("InferenceTime", "Microseconds")
+        assert distribution.values.tolist() == sorted(values)
+        assert distribution.counts is None
+        assert (distribution.name, distribution.unit) == ("InferenceTime", "Microseconds")
+
+    def test_no_values_are_no_distribution(self):
+        assert made([]).distribution("x", "Count") is None
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0])
+    def test_what_is_no_duration_is_left_out(self, value):
+        assert made([value]).distribution("x", "Count") is None
+        assert made([value, 2.0]).distribution("x", "Count").values.tolist() == [2.0]
+
+    def test_asking_changes_nothing(self):
+        histogram = made([1.0, 2.0])
+        assert histogram.distribution("x", "Count").count == 2
+        histogram.add(3.0)
+        assert histogram.distribution("x", "Count").count == 3
+
+
+class TestMany:
+    @pytest.mark.parametrize("seed", range(3))
+    def test_quantiles_and_mean_are_within_one_per_cent_and_the_extremes_exact(self, seed):
+        random = Random(seed)
+        values = [random.lognormvariate(4, 2) for _ in range(3 * EXACT_VALUES + 17)]
+        distribution = made(values).distribution("x", "Microseconds")
+        ordered = sorted(values)
+        assert distribution.count == len(values)
+        assert distribution.values[0] == ordered[0]
+        assert distribution.maximum == ordered[-1]
+        assert distribution.mean == pytest.approx(np.mean(values), rel=0.01)
+        for q in (0.001, 0.1, 0.5, 0.9, 0.99, 0.999):
+            assert distribution.quantile(q) == pytest.approx(
+                ordered[math.ceil(q * len(values)) - 1], rel=0.01
+            )
+
+    def test_values_ascend_and_are_far_fewer_than_what_they_stand_for(self):
+        random = Random(1)
+        histogram = Histogram()
+        for _ in range(200):
+            histogram.extend(random.lognormvariate(0, 12) for _ in range(1000))
+        distribution = histogram.distribution("x", "Microseconds")
+        assert np.all(np.diff(distribution.values) >= 0)
+        assert distribution.count == 200_000
+        assert np.all(distribution.counts >= 1)
+        assert len(distribution.values) < 2500
+
+    def test_memory_has_a_bound_whatever_the_values(self):
+        histogram = Histogram()
+        for exponent in range(-300, 301):
+            histogram.extend([10.0**exponent] * EXACT_VALUES)
+        assert len(histogram.distribution("x", "Microseconds").values) < 2500
+
+    @settings(max_examples=50)
+    @given(st.lists(st.sampled_from([0.0, 1e-9, 1.0, 1.005, 1.01, 7.7, 1e20]), min_size=2, max_size=12))
+    def test_any_mixture_keeps_count_order_and_extremes(self, some):
+        """Folded at every value: the buckets' own arithmetic, with a handful of values."""
+        histogram = Histogram()
+        histogram.extend(some * (EXACT_VALUES // len(some) + 1))
+        repeats = EXACT_VALUES // len(some) + 1
+        distribution = histogram.distribution("x", "Count")
+        assert distribution.count == len(some) * repeats
+        assert np.all(np.diff(distribution.values) >= 0)
+        assert distribution.values[0] == min(some)
+        assert distribution.maximum == max(some)
+
+    def test_zeros_stay_zeros(self):
+        """The time of reading a message before vectorization is exactly 0 where one pass does both."""
+        distribution = made([0.0] * (EXACT_VALUES + 1)).distribution("DecodeTime", "Microseconds")
+        assert distribution.values.tolist() == [0.0]
+        assert distribution.counts.tolist() == [EXACT_VALUES + 1]
+
+    def test_one_value_many_times_is_that_value(self):
+        distribution = made([123.456] * (EXACT_VALUES + 1)).distribution("x", "Count")
+        assert set(distribution.values.tolist()) == {123.456}
+        assert distribution.count == EXACT_VALUES + 1
+
+    def test_values_go_on_being_added_after_an_answer(self):
+        histogram = made(range(1, EXACT_VALUES + 2))
+        histogram.distribution("x", "Count")
+        histogram.add(1e6)
+        distribution = histogram.distribution("x", "Count")
+        assert distribution.count == EXACT_VALUES + 2
+        assert distribution.maximum == 1e6
+
+
+def test_the_promise_of_one_per_cent_is_the_buckets():
+    assert math.sqrt(module.GROWTH) - 1 < 0.01

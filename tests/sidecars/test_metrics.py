@@ -1,0 +1,215 @@
+"""The metrics sidecar: one batch an interval to each sink, and no sink that can hold up anything."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from hushar.errors import ConfigurationError, Problem, SinkError
+from hushar.records import BatchMetrics, Timings
+from hushar.sidecars.metrics import CLOSE_SECONDS, MetricsSidecar
+from hushar.sidecars.settings import MetricsSettings
+from hushar.sinks.interface import Counter
+from hushar.testing import MemoryMetricSink
+
+METRICS = BatchMetrics(2, Timings(1.0, 2.0, 3.0, 4.0, 5.0), (6.0,), (7.0,))
+START = 1_754_000_000.0
+
+
+def made(sinks=None, *, totals=(), **settings) -> MetricsSidecar:
+    return MetricsSidecar(
+        MetricsSettings(**settings),
+        {"memory": MemoryMetricSink()} if sinks is None else sinks,
+        model_id="m",
+        totals=totals,
+        wall_clock=lambda: START + trio.current_time(),
+    )
+
+
+@asynccontextmanager
+async def running(sidecar: MetricsSidecar):
+    async with trio.open_nursery() as nursery:
+        await nursery.start(sidecar.run)
+        yield sidecar
+        sidecar.close()
+
+
+def counts(batch) -> dict[tuple[str, ...], float]:
+    return {(c.name, *c.labels.values()): c.value for c in batch.counters}
+
+
+class HangingSink(MemoryMetricSink):
+    async def emit(self, batch) -> None:
+        await trio.sleep_forever()
+
+
+class TestIntervals:
+    async def test_each_interval_is_one_batch_with_what_happened_in_it(self, autojump_clock):
+        sink = MemoryMetricSink()
+        async with running(made({"memory": sink}, interval_seconds=10)) as sidecar:
+            sidecar.outlet(METRICS)
+            sidecar.outlet(METRICS)
+            await trio.sleep(10.5)
+            sidecar.outlet(METRICS)
+            await trio.sleep(10)
+        first, second = sink.batches
+        assert counts(first) == {("Requests", "OK"): 2, ("Rows",): 4, ("Batches",): 2}
+        assert counts(second) == {("Requests", "OK"): 1, ("Rows",): 2, ("Batches",): 1}
+        assert {d.name: d.count for d in first.distributions}["InferenceTime"] == 2
+        assert second.start_unix_seconds == first.end_unix_seconds
+        assert first.end_unix_seconds - first.start_unix_seconds == pytest.approx(10)
+
+    async def test_an_interval_in_which_nothing_happened_is_not_emitted(self, autojump_clock):
+        sink = MemoryMetricSink()
+        async with running(made({"memory": sink}, interval_seconds=1)) as sidecar:
+            await trio.sleep(100)
+            sidecar.outlet(METRICS)
+            await trio.sleep(100)
+        assert len(sink.batches) == 1
+
+    async def test_the_last_interval_is_emitted_at_the_end_with_what_was_still_in_the_channel(
+        self, autojump_clock
+    ):
+        sink = MemoryMetricSink()
+        async with running(made({"memory": sink}, interval_seconds=60)) as sidecar:
+            await trio.sleep(5)
+            sidecar.outlet(METRICS)
+        (batch,) = sink.batches
+        assert counts(batch)["Batches",] == 1
+        assert batch.end_unix_seconds - batch.start_unix_seconds == pytest.approx(5)
+
+    async def test_namespace_and_dimensions_are_those_configured_and_the_model(self, autojump_clock):
+        sink = MemoryMetricSink()
+        sidecar = made({"memory": sink}, namespace="Mine", dimensions={"Stage": "test"})
+        async with running(sidecar):
+            sidecar.outlet(METRICS)
+        assert sink.batches[0].namespace == "Mine"
+        assert sink.batches[0].dimensions == {"ModelId": "m", "Stage": "test"}
+
+    async def test_several_workers_share_one_aggregate(self, autojump_clock):
+        sink = MemoryMetricSink()
+        async with running(made({"memory": sink}, workers=4)) as sidecar:
+            for _ in range(2000):
+                sidecar.outlet(METRICS)
+                if sidecar.statistics().queued_values > 5000:
+                    await wait_all_tasks_blocked()
+        (batch,) = sink.batches
+        assert counts(batch)["Batches",] == 2000
+
+
+class TestTotals:
+    async def test_other_rooms_totals_are_emitted_as_what_was_added(self, autojump_clock):
+        sink = MemoryMetricSink()
+        accepted = [5.0]
+        source = lambda: [Counter("LogRecordsAccepted", accepted[0], {})]  # noqa: E731
+        async with running(made({"memory": sink}, totals=[source], interval_seconds=1)):
+            await trio.sleep(1.5)
+            accepted[0] = 12.0
+            await trio.sleep(10)
+        assert [counts(batch) for batch in sink.batches] == [
+            {("LogRecordsAccepted",): 5},
+            {("LogRecordsAccepted",): 7},
+        ]
+
+    async def test_dropped_values_are_counted_in_the_metrics_themselves(self, autojump_clock):
+        sink = MemoryMetricSink()
+        async with running(made({"memory": sink}, queue_values=16)) as sidecar:
+            for _ in range(5):
+                sidecar.outlet(METRICS)
+            assert sidecar.statistics().dropped_values == 24
+            await wait_all_tasks_blocked()
+            assert sidecar.statistics().queued_values == 0
+        assert counts(sink.batches[0])["MetricValuesDropped",] == 24
+        assert counts(sink.batches[0])["Batches",] == 2
+
+
+class TestSinks:
+    async def test_a_failing_sink_is_counted_and_the_others_get_everything(self, autojump_clock, caplog):
+        good, bad = MemoryMetricSink(), MemoryMetricSink()
+        bad.fail_next(2, SinkError("throttled"))
+        sidecar = made({"bad": bad, "good": good}, interval_seconds=1)
+        async with running(sidecar):
+            for _ in range(4):
+                sidecar.outlet(METRICS)
+                await trio.sleep(1)
+        assert [counts(batch)["Batches",] for batch in good.batches] == [1, 1, 1, 1]
+        assert sum(counts(batch).get(("SinkErrors", "bad"), 0) for batch in good.batches) == 2
+        assert len(bad.batches) == 2
+        assert sidecar.statistics().sink_errors == {"bad": 2, "good": 0}
+        assert sidecar.statistics().emitted_batches == {"bad": 2, "good": 4}
+        assert caplog.text.count("throttled") == 1
+
+    async def test_an_unexpected_exception_is_logged_with_its_traceback(self, autojump_clock, caplog):
+        bad = MemoryMetricSink()
+        bad.fail_next(1, ZeroDivisionError("bug"))
+        async with running(made({"bad": bad})) as sidecar:
+            sidecar.outlet(METRICS)
+        assert "Traceback" in caplog.text
+
+    async def test_a_sink_that_hangs_loses_its_own_batches_only(self, autojump_clock):
+        good = MemoryMetricSink()
+        sidecar = made({"hangs": HangingSink(), "good": good}, interval_seconds=1)
+        async with running(sidecar):
+            await trio.sleep(0.5)
+            for _ in range(6):
+                sidecar.outlet(METRICS)
+                await trio.sleep(1)
+            assert sum(counts(batch)["Batches",] for batch in good.batches) == 6
+            # One is on its way, one waits; the other four are lost.
+            assert sidecar.statistics().sink_errors == {"hangs": 4, "good": 0}
+            closed_at = trio.current_time()
+        assert trio.current_time() - closed_at == pytest.approx(CLOSE_SECONDS)
+
+    async def test_sinks_are_opened_before_the_start_and_closed_after_the_end(self, autojump_clock):
+        sinks = {"a": MemoryMetricSink(), "b": MemoryMetricSink()}
+        async with running(made(sinks)):
+            assert [(sink.opened, sink.closed) for sink in sinks.values()] == [(1, 0), (1, 0)]
+        assert [(sink.opened, sink.closed) for sink in sinks.values()] == [(1, 1), (1, 1)]
+
+    async def test_a_sink_that_cannot_work_stops_the_start(self, autojump_clock):
+        class Refusing(MemoryMetricSink):
+            async def open(self) -> None:
+                raise ConfigurationError([Problem("", "metrics.sinks", "no region")])
+
+        first = MemoryMetricSink()
+        async with trio.open_nursery() as nursery:
+            with pytest.raises(ConfigurationError, match=r"^metrics\.sinks: no region$"):
+                await nursery.start(made({"first": first, "second": Refusing()}).run)
+        assert first.closed == 1
+
+    async def test_a_sink_that_is_down_at_the_start_is_opened_later(self, autojump_clock):
+        class Late(MemoryMetricSink):
+            async def open(self) -> None:
+                await super().open()
+                if self.opened == 1:
+                    raise SinkError("down")
+
+        sink = Late()
+        async with running(made({"late": sink})) as sidecar:
+            assert sidecar.statistics().sink_errors == {"late": 1}
+            sidecar.outlet(METRICS)
+        assert len(sink.batches) == 1
+
+    async def test_a_sink_that_fails_to_close_ends_nothing_badly(self, autojump_clock, caplog):
+        class Broken(MemoryMetricSink):
+            async def aclose(self) -> None:
+                raise OSError("broken pipe")
+
+        async with running(made({"broken": Broken()})):
+            pass
+        assert "broken pipe" in caplog.text
+
+    async def test_without_sinks_values_are_taken_all_the_same(self, autojump_clock):
+        async with running(made({}, interval_seconds=1)) as sidecar:
+            sidecar.outlet(METRICS)
+            await trio.sleep(5)
+            assert sidecar.statistics().queued_values == 0
+
+
+async def test_after_the_end_values_are_dropped(autojump_clock):
+    sidecar = made()
+    async with running(sidecar):
+        pass
+    sidecar.outlet(METRICS)
+    assert sidecar.statistics().dropped_values == 8

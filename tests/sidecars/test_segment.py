@@ -1,0 +1,203 @@
+"""A segment: its names, its key, appending to it, and what a failing disk leaves of it."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hushar.proto import structs_pb2
+from hushar.sidecars.segment import (
+    INSTANCE_LENGTH,
+    FileOperations,
+    OpenSegment,
+    SegmentIdentity,
+    free_bytes,
+    instance_name,
+    parse_name,
+)
+
+UUID = "0b2f1a52-7c53-4c34-9d3b-1f3f2d0c9a11"
+
+
+@pytest.fixture
+def opened(tmp_path, identity, disk):
+    return OpenSegment.create(tmp_path, identity, disk.files)
+
+
+class TestNames:
+    def test_the_key_is_the_layout_of_the_contract_in_utc(self, identity):
+        assert identity.key == (f"year=2025/month=07/day=31/hour=22/mi=13/{UUID}_1754000000123456.pb")
+
+    @settings(max_examples=25)
+    @given(
+        st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True),
+        st.integers(1, 2**32 - 1),
+        st.integers(1, 2**64 - 1),
+        st.integers(0, 2**64 - 1),
+        st.uuids(version=4),
+        st.integers(0, 4_000_000_000_000_000),
+        st.integers(1, 2**64 - 1),
+    )
+    def test_a_file_name_says_everything_and_fits_a_file_system(
+        self, instance, worker, number, total, unique, micros, batches
+    ):
+        identity = SegmentIdentity(instance, worker, number, total, str(unique), micros)
+        assert parse_name(identity.open_name) == (identity, None)
+        assert parse_name(identity.closed_name(batches)) == (identity, batches)
+        assert len(identity.closed_name(batches).encode()) <= 255
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "lock",
+            "dead-letter",
+            f"{UUID}_1754000000123456.pb",
+            f"host.w1.s1.t0.{UUID}_1.n3.pb.partial",
+            f"host.w1.s1.t0.{UUID}_1.pb",
+            f"host.w1.s1.t0.{UUID}_1.n3.open",
+            f"ho st.w1.s1.t0.{UUID}_1.open",
+            f"host.w1.s1.t0.{UUID}_1.open\n",
+        ],
+    )
+    def test_other_files_are_no_segments(self, name):
+        assert parse_name(name) is None
+
+    @pytest.mark.parametrize(
+        ("text", "name"),
+        [("pod-7_x", "pod-7_x"), ("a.b/c d", "a-b-c-d"), ("हुशार", "-----"), ("", "hushar")],
+    )
+    def test_any_text_makes_an_instance(self, text, name):
+        assert instance_name(text) == name
+
+    def test_a_long_instance_is_cut(self):
+        assert instance_name("x" * 300) == "x" * INSTANCE_LENGTH
+
+
+class TestAppending:
+    def test_one_write_takes_all_records(self, tmp_path, identity, record, ids):
+        writes = []
+
+        def write(descriptor, data):
+            writes.append(len(data))
+            return FileOperations().write(descriptor, data)
+
+        segment = OpenSegment.create(tmp_path, identity, FileOperations(write=write))
+        records = [record("a"), record("b"), record("c")]
+        appended = segment.append(records)
+        assert (appended.records, appended.size_bytes, appended.error) == (3, sum(map(len, records)), None)
+        assert len(writes) == 1
+        assert ids(segment.path.read_bytes()) == ["a", "b", "c"]
+        segment.abandon()
+
+    def test_short_writes_are_carried_on(self, opened, disk, record, ids):
+        disk.largest_write = 3
+        assert opened.append([record("a"), record("b")]).error is None
+        assert ids(opened.path.read_bytes()) == ["a", "b"]
+        opened.abandon()
+
+    @pytest.mark.parametrize("room", range(15))
+    def test_a_full_disk_keeps_the_whole_records_and_no_byte_of_the_torn_one(
+        self, opened, disk, record, ids, room
+    ):
+        """Wherever the write breaks off; the disk takes the next records once there is room again."""
+        first, records = record("first"), [record("a"), record("b"), record("c")]
+        assert opened.append([first]).error is None
+        disk.room = room
+        appended = opened.append(records)
+        whole = room // len(records[0])
+        assert appended.error is not None
+        assert appended.error.errno == errno.ENOSPC
+        assert (appended.records, appended.size_bytes) == (whole, whole * len(records[0]))
+        assert opened.batches == 1 + whole
+        disk.room = None
+        opened.append([record("later")])
+        assert ids(opened.path.read_bytes()) == ["first", *["a", "b", "c"][:whole], "later"]
+        assert opened.size_bytes == opened.path.stat().st_size
+        opened.abandon()
+
+    def test_a_torn_record_that_cannot_be_cut_off_is_admitted(self, opened, disk, record):
+        disk.room, disk.truncate_error = 4, errno.EIO
+        opened.append([record("a")])
+        assert opened.torn
+        opened.abandon()
+
+
+class TestSync:
+    def test_only_what_is_new_is_synced(self, opened, disk, record):
+        opened.sync()
+        assert disk.syncs == 0
+        opened.append([record("a")])
+        opened.sync()
+        opened.sync()
+        assert disk.syncs == 1
+        opened.append([record("b")])
+        assert opened.unsynced
+        opened.sync()
+        assert disk.syncs == 2
+        opened.abandon()
+
+
+class TestClosing:
+    @pytest.mark.parametrize("sync", [True, False])
+    def test_a_closed_segment_ends_with_its_segment_info(self, opened, disk, record, tmp_path, sync):
+        opened.append([record("a"), record("b")])
+        stored = opened.close(sync=sync)
+        content = stored.segment.path.read_bytes()
+        logs = structs_pb2.InferenceLogs.FromString(content)
+        assert [batch.request_id for batch in logs.inferenceLogBatches] == ["a", "b"]
+        assert list(logs.segment_info) == [
+            structs_pb2.SegmentInfo(instance="host-1", worker=2, segment=3, batches=2, total_batches=42)
+        ]
+        assert stored.segment.size_bytes == len(content)
+        assert stored.segment.batches == 2
+        assert stored.segment.opened_unix_micros == 1_754_000_000_123_456
+        assert stored.segment.key == stored.identity.key
+        assert list(tmp_path.iterdir()) == [stored.segment.path]
+        assert parse_name(stored.segment.path.name) == (stored.identity, 2)
+        assert disk.syncs == (1 if sync else 0)
+
+    def test_nothing_is_left_of_an_empty_segment(self, opened, tmp_path):
+        assert opened.close(sync=True) is None
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_disk_too_full_for_the_segment_info_still_gets_rid_of_the_segment(
+        self, opened, disk, record, ids, caplog
+    ):
+        opened.append([record("a")])
+        disk.room = 5
+        stored = opened.close(sync=False)
+        assert stored.segment.path.read_bytes() == record("a")
+        assert "without its SegmentInfo" in caplog.text
+
+    def test_a_failed_fsync_is_said_and_the_segment_closed(self, opened, disk, record, caplog):
+        opened.append([record("a")])
+        disk.sync_error = errno.EIO
+        assert opened.close(sync=True).segment.batches == 1
+        assert "fsync" in caplog.text
+
+    def test_a_failed_fsync_of_the_directory_is_said_and_the_segment_closed(
+        self, opened, record, caplog, monkeypatch
+    ):
+        def fail(descriptor: int) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        opened.append([record("a")])
+        monkeypatch.setattr(os, "fsync", fail)
+        assert opened.close(sync=True).segment.batches == 1
+        assert caplog.text.count("fsync: ") == 2
+
+    def test_a_segment_that_cannot_be_made_whole_stays_open_for_the_next_start(
+        self, opened, disk, record, tmp_path, identity
+    ):
+        opened.append([record("a")])
+        disk.room, disk.truncate_error = 3, errno.EIO
+        with pytest.raises(OSError, match="No space left"):
+            opened.close(sync=False)
+        assert [path.name for path in tmp_path.iterdir()] == [identity.open_name]
+
+
+def test_the_free_space_of_a_directory_is_known():
+    assert free_bytes(Path.cwd()) > 0

@@ -1,0 +1,322 @@
+"""From the channel into the spool: one write for what waits, segments closed by size and by age, and
+what happens when there is no room."""
+
+import errno
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from hushar.errors import SinkError
+from hushar.records import LogBatch
+from hushar.sidecars.ledger import DropReason
+
+
+def down(bench):
+    bench.sink.fail_next(10**4, SinkError("down"))
+
+
+class TestAppending:
+    async def test_everything_that_waits_shares_one_write(self, autojump_clock, bench, record):
+        writes = []
+        write = bench.disk.write
+        bench.disk.write = lambda descriptor, data: writes.append(len(data)) or write(descriptor, data)
+        async with bench.running(bench.sidecar()) as sidecar:
+            for name in "abcd":
+                sidecar.outlet(LogBatch((record(name), record(name * 2))))
+            await wait_all_tasks_blocked()
+            assert len(writes) == 1
+        assert bench.delivered_ids == ["a", "aa", "b", "bb", "c", "cc", "d", "dd"]
+
+    async def test_a_batch_is_told_once_its_last_record_is_in_the_spool(
+        self, autojump_clock, bench, record, ids
+    ):
+        told = []
+        async with bench.running(bench.sidecar()) as sidecar:
+
+            def tell(name):
+                (path,) = bench.spool.glob("*.open")
+                told.append((name, ids(path.read_bytes())))
+
+            sidecar.outlet(LogBatch((record("a"), record("b")), lambda: tell("first")))
+            await wait_all_tasks_blocked()
+            sidecar.outlet(LogBatch((record("c"),), lambda: tell("second")))
+            await wait_all_tasks_blocked()
+        assert told == [("first", ["a", "b"]), ("second", ["a", "b", "c"])]
+
+    async def test_a_batch_whose_records_are_lost_is_told_too(self, autojump_clock, bench, record):
+        told = []
+        async with bench.running(bench.sidecar()) as sidecar:
+            bench.disk.room = 0
+            sidecar.outlet(LogBatch((record("a"),), lambda: told.append(1)))
+            await wait_all_tasks_blocked()
+            assert told == [1]
+
+    async def test_a_batch_that_cannot_be_told_does_not_stop_the_log(
+        self, autojump_clock, bench, record, caplog
+    ):
+        def fail():
+            raise ZeroDivisionError
+
+        async with bench.running(bench.sidecar()) as sidecar:
+            sidecar.outlet(LogBatch((record("a"),), fail))
+            await wait_all_tasks_blocked()
+            sidecar.outlet(LogBatch((record("b"),)))
+        assert bench.delivered_ids == ["a", "b"]
+        assert "ZeroDivisionError" in caplog.text
+
+    async def test_the_channels_bytes_are_given_back_when_the_records_are_on_disk(
+        self, autojump_clock, bench, record
+    ):
+        async with bench.running(bench.sidecar(queue_bytes=len(record("a")))) as sidecar:
+            for name in "abc":
+                assert sidecar.outlet(LogBatch((record(name),)))
+                assert not sidecar.outlet(LogBatch((record("x"),)))
+                await wait_all_tasks_blocked()
+        assert bench.delivered_ids == ["a", "b", "c"]
+
+    async def test_several_workers_share_one_channel_and_lose_nothing(
+        self, autojump_clock, bench, record, is_balanced
+    ):
+        sidecar = bench.sidecar(workers=3)
+        async with bench.running(sidecar):
+            for n in range(60):
+                sidecar.outlet(LogBatch((record(str(n)),)))
+                if n % 4 == 0:
+                    await wait_all_tasks_blocked()
+        assert sorted(bench.delivered_ids, key=int) == [str(n) for n in range(60)]
+        assert is_balanced(sidecar)
+
+
+class TestRotation:
+    async def test_a_segment_is_closed_at_its_size_over_by_less_than_a_record(
+        self, autojump_clock, bench, record
+    ):
+        size = len(record("00"))
+        async with bench.running(bench.sidecar(rotate_bytes=3 * size - 1)) as sidecar:
+            sidecar.outlet(LogBatch(tuple(record(f"{n:02}") for n in range(8))))
+            await wait_all_tasks_blocked()
+            assert [len(segment) for segment in bench.delivered] == [3, 3]
+        assert [len(segment) for segment in bench.delivered] == [3, 3, 2]
+        assert bench.delivered_ids == [f"{n:02}" for n in range(8)]
+        assert bench.infos() == [("test-1", 1, 1, 3, 3), ("test-1", 1, 2, 3, 6), ("test-1", 1, 3, 2, 8)]
+
+    async def test_a_segment_is_closed_at_its_age_without_any_traffic(self, autojump_clock, bench, record):
+        async with bench.running(bench.sidecar(rotate_seconds=60)) as sidecar:
+            await trio.sleep(100)
+            sidecar.outlet(LogBatch((record("a"),)))
+            await trio.sleep(59.9)
+            assert bench.delivered == []
+            await trio.sleep(0.2)
+            assert bench.delivered == [["a"]]
+            await trio.sleep(200)
+            assert bench.on_disk() == []
+
+    async def test_the_age_is_counted_from_the_first_record_not_from_the_last(
+        self, autojump_clock, bench, record
+    ):
+        async with bench.running(bench.sidecar(rotate_seconds=60)) as sidecar:
+            for n in range(13):
+                sidecar.outlet(LogBatch((record(str(n)),)))
+                await trio.sleep(10)
+            assert [len(segment) for segment in bench.delivered] in ([6, 6], [7, 6], [6, 7])
+
+
+class TestFsync:
+    async def test_at_intervals_only_what_is_new(self, autojump_clock, bench, record):
+        async with bench.running(bench.sidecar(fsync="interval", fsync_seconds=0.5)) as sidecar:
+            sidecar.outlet(LogBatch((record("a"),)))
+            await trio.sleep(0.6)
+            assert bench.disk.syncs == 1
+            await trio.sleep(10)
+            assert bench.disk.syncs == 1
+            sidecar.outlet(LogBatch((record("b"),)))
+            await trio.sleep(0.6)
+            assert bench.disk.syncs == 2
+
+    @pytest.mark.parametrize(("fsync", "syncs"), [("never", 0), ("segment", 1), ("interval", 1)])
+    async def test_at_the_close(self, autojump_clock, bench, record, fsync, syncs):
+        async with bench.running(bench.sidecar(fsync=fsync, fsync_seconds=1000)) as sidecar:
+            sidecar.outlet(LogBatch((record("a"),)))
+            await trio.sleep(5)
+            assert bench.disk.syncs == 0
+        assert bench.disk.syncs == syncs
+
+    async def test_a_failed_fsync_is_said_now_and_then_and_loses_nothing(
+        self, autojump_clock, bench, record, caplog
+    ):
+        bench.disk.sync_error = errno.EIO
+        async with bench.running(bench.sidecar(fsync="interval")) as sidecar:
+            for n in range(8):
+                sidecar.outlet(LogBatch((record(str(n)),)))
+                await trio.sleep(1)
+            assert sum("fsync" in message.getMessage() for message in caplog.records) == 1
+        assert len(bench.delivered_ids) == 8
+
+
+class TestLimits:
+    async def test_a_full_spool_drops_the_oldest_closed_segment(
+        self, autojump_clock, bench, record, is_balanced, caplog
+    ):
+        down(bench)
+        size = len(record("0" * 100))
+        settings = {"rotate_bytes": 2 * size, "spool_max_bytes": 10 * size, "drain_seconds": 0}
+        sidecar = bench.sidecar(**settings)
+        async with bench.running(sidecar):
+            for n in range(40):
+                sidecar.outlet(LogBatch((record(f"{n:0100}"),)))
+                await wait_all_tasks_blocked()
+                assert sidecar.statistics().spool_bytes <= 10 * size
+                assert sum(path.stat().st_size for path in bench.spool.iterdir()) <= 10 * size
+                assert is_balanced(sidecar)
+            dropped = sidecar.statistics().dropped_records[DropReason.SPOOL_FULL]
+            assert dropped >= 30
+            assert "records dropped: spool_full" in caplog.text
+        bench.sink = type(bench.sink)()
+        async with bench.running(bench.sidecar()):
+            await wait_all_tasks_blocked()
+        assert [int(name) for name in bench.delivered_ids] == list(range(dropped, 40))
+
+    async def test_with_nothing_closed_the_new_records_are_lost_and_the_open_ones_go_to_the_sink(
+        self, autojump_clock, bench, record, is_balanced
+    ):
+        async with bench.running(bench.sidecar(spool_max_bytes=2000)) as sidecar:
+            for name in ("a" * 900, "b" * 1200):
+                sidecar.outlet(LogBatch((record(name),)))
+                await wait_all_tasks_blocked()
+            assert sidecar.statistics().dropped_records[DropReason.SPOOL_FULL] == 1
+            assert bench.delivered_ids == ["a" * 900]
+            assert is_balanced(sidecar)
+            sidecar.outlet(LogBatch((record("c"),)))
+        assert bench.delivered_ids == ["a" * 900, "c"]
+
+    async def test_a_record_larger_than_the_spool_is_lost_alone(self, autojump_clock, bench, record):
+        async with bench.running(bench.sidecar(spool_max_bytes=2000)) as sidecar:
+            sidecar.outlet(LogBatch((record("x" * 3000),)))
+            await wait_all_tasks_blocked()
+            sidecar.outlet(LogBatch((record("y"),)))
+        assert bench.delivered_ids == ["y"]
+
+    async def test_a_file_that_cannot_be_deleted_is_lost_all_the_same(
+        self, autojump_clock, bench, record, is_balanced, caplog
+    ):
+        down(bench)
+        async with bench.running(bench.sidecar(rotate_bytes=1, spool_max_bytes=1200)) as sidecar:
+            sidecar.outlet(LogBatch((record("a" * 500),)))
+            await wait_all_tasks_blocked()
+            (path,) = bench.spool.glob("*.pb")
+            path.unlink()
+            path.mkdir()
+            sidecar.outlet(LogBatch((record("b" * 500),)))
+            await wait_all_tasks_blocked()
+            assert sidecar.statistics().dropped_records[DropReason.SPOOL_FULL] == 1
+            assert is_balanced(sidecar)
+            path.rmdir()
+        assert "cannot be deleted" in caplog.text
+
+    async def test_too_little_free_space_counts_as_full(self, autojump_clock, bench, record, is_balanced):
+        down(bench)
+        settings = {"rotate_bytes": 1, "spool_min_free_bytes": 1000, "drain_seconds": 0}
+        async with bench.running(bench.sidecar(**settings)) as sidecar:
+            for name in "abc":
+                sidecar.outlet(LogBatch((record(name),)))
+                await wait_all_tasks_blocked()
+            bench.disk.free = 999
+            sidecar.outlet(LogBatch((record("d"),)))
+            await wait_all_tasks_blocked()
+            # Everything closed has gone, in vain; so the new one goes too.
+            assert sidecar.statistics().dropped_records[DropReason.SPOOL_FULL] == 4
+            bench.disk.free = 10**9
+            sidecar.outlet(LogBatch((record("e"),)))
+            await wait_all_tasks_blocked()
+            assert sidecar.statistics().spooled_records == 1
+            assert is_balanced(sidecar)
+
+    async def test_no_more_is_dropped_than_the_free_space_needs(self, autojump_clock, bench, record):
+        down(bench)
+        settings = {"rotate_bytes": 1, "spool_min_free_bytes": 1000, "drain_seconds": 0}
+        sidecar = bench.sidecar(**settings)
+        async with bench.running(sidecar):
+            for name in "abc":
+                sidecar.outlet(LogBatch((record(name),)))
+                await wait_all_tasks_blocked()
+
+            bench.disk.free_bytes = lambda directory: 999 if len(list(directory.glob("*.pb"))) > 2 else 10**6
+            sidecar.outlet(LogBatch((record("d"),)))
+            await wait_all_tasks_blocked()
+            assert sidecar.statistics().dropped_records[DropReason.SPOOL_FULL] == 1
+
+
+class TestFullDisk:
+    async def test_records_are_lost_and_counted_until_there_is_room_again(
+        self, autojump_clock, bench, record, is_balanced
+    ):
+        size = len(record("0"))
+        async with bench.running(bench.sidecar()) as sidecar:
+            sidecar.outlet(LogBatch((record("0"),)))
+            await wait_all_tasks_blocked()
+            bench.disk.room = size + 2
+            sidecar.outlet(LogBatch((record("1"), record("2"), record("3"))))
+            await wait_all_tasks_blocked()
+            now = sidecar.statistics()
+            assert now.dropped_records[DropReason.DISK_FULL] == 2
+            assert now.spooled_records == 2
+            assert now.queued_bytes == 0
+            assert is_balanced(sidecar)
+            bench.disk.room = None
+            sidecar.outlet(LogBatch((record("4"),)))
+        assert bench.delivered == [["0", "1", "4"]]
+        assert bench.infos() == [("test-1", 1, 1, 3, 3)]
+
+    async def test_a_disk_that_fails_otherwise_gets_another_file(
+        self, autojump_clock, bench, record, is_balanced
+    ):
+        async with bench.running(bench.sidecar()) as sidecar:
+            sidecar.outlet(LogBatch((record("0"),)))
+            await wait_all_tasks_blocked()
+            bench.disk.room, bench.disk.write_error = 3, errno.EIO
+            sidecar.outlet(LogBatch((record("lost"),)))
+            await wait_all_tasks_blocked()
+            bench.disk.room = None
+            sidecar.outlet(LogBatch((record("1"),)))
+        assert bench.delivered == [["0"], ["1"]]
+        assert is_balanced(sidecar)
+
+    async def test_what_cannot_be_cut_off_is_left_to_the_next_start(
+        self, autojump_clock, bench, record, is_balanced, caplog
+    ):
+        sidecar = bench.sidecar(drain_seconds=0.5)
+        async with bench.running(sidecar):
+            sidecar.outlet(LogBatch((record("0"),)))
+            await wait_all_tasks_blocked()
+            bench.disk.room, bench.disk.truncate_error = 3, errno.EIO
+            sidecar.outlet(LogBatch((record("lost"),)))
+            await wait_all_tasks_blocked()
+            bench.disk.room = bench.disk.truncate_error = None
+            sidecar.outlet(LogBatch((record("1"),)))
+            await wait_all_tasks_blocked()
+            assert sidecar.statistics().spooled_records == 2
+            assert is_balanced(sidecar)
+        assert bench.delivered == [["1"]]
+        assert sidecar.statistics().spooled_records == 1
+        assert "left for the next start" in caplog.text
+        async with bench.running(bench.sidecar()):
+            await wait_all_tasks_blocked()
+        assert bench.delivered == [["1"], ["0"]]
+
+    async def test_a_segment_that_cannot_be_closed_is_left_to_the_next_start(
+        self, autojump_clock, bench, record, is_balanced
+    ):
+        sidecar = bench.sidecar(rotate_seconds=60)
+        async with bench.running(sidecar):
+            sidecar.outlet(LogBatch((record("0"),)))
+            await wait_all_tasks_blocked()
+            bench.disk.room, bench.disk.truncate_error = 3, errno.EIO
+            await trio.sleep(61)
+            bench.disk.room = bench.disk.truncate_error = None
+            sidecar.outlet(LogBatch((record("1"),)))
+        assert bench.delivered == [["1"]]
+        assert is_balanced(sidecar)
+        async with bench.running(bench.sidecar()):
+            await wait_all_tasks_blocked()
+        assert bench.delivered == [["1"], ["0"]]
