@@ -34,7 +34,7 @@ def load(blob):
             options=options or {},
             overrides=overrides,
             environ=environ or {},
-            directory="/work",
+            directory="/somewhere",
         )
 
     return run

@@ -7,7 +7,7 @@ from hushar.config.layers import merged
 
 
 def values(options, *overrides):
-    layer = command_line_layer(options, overrides, "/work")
+    layer = command_line_layer(options, overrides, "/somewhere")
     assert layer.problems == ()
     return {path: setting.value for path, setting in merged([layer]).items()}
 
@@ -35,4 +35,4 @@ def test_keys_of_plugins_may_have_any_name():
 
 def test_option_of_no_key_is_a_mistake_of_the_program():
     with pytest.raises(KeyError):
-        command_line_layer({"log.nope": 1}, [], "/work")
+        command_line_layer({"log.nope": 1}, [], "/somewhere")

@@ -6,7 +6,7 @@ from hushar.config.from_environment import environment_layer
 
 
 def settings(environ):
-    layer = environment_layer(environ, "/work")
+    layer = environment_layer(environ, "/somewhere")
     assert layer.problems == ()
     return {setting.path: setting.value for setting in layer.settings}
 
@@ -28,7 +28,7 @@ def test_top_level_section_and_plugin():
 
 @pytest.mark.parametrize("name", ["PATH", "hushar_port", "HUSHARD_PORT", "MY_HUSHAR_PORT"])
 def test_variables_of_others_are_none_of_ours(name):
-    layer = environment_layer({name: "x"}, "/work")
+    layer = environment_layer({name: "x"}, "/somewhere")
     assert (layer.settings, layer.problems, layer.warnings) == ((), (), ())
 
 
@@ -39,7 +39,7 @@ def test_port_of_kubernetes_is_not_ours(value):
 
 def test_both_names_of_the_port():
     assert settings({"HUSHAR_PORT": "5", "HUSHAR_PORT_NUMBER": "5"}) == {("port_number",): 5}
-    layer = environment_layer({"HUSHAR_PORT": "5", "HUSHAR_PORT_NUMBER": "6"}, "/work")
+    layer = environment_layer({"HUSHAR_PORT": "5", "HUSHAR_PORT_NUMBER": "6"}, "/somewhere")
     assert [str(problem) for problem in layer.problems] == [
         "environment: HUSHAR_PORT: differs from HUSHAR_PORT_NUMBER, which means the same"
     ]
@@ -58,5 +58,5 @@ def test_both_names_of_the_port():
     ],
 )
 def test_variables_of_kubernetes_are_told_as_such(name):
-    layer = environment_layer({name: "x"}, "/work")
+    layer = environment_layer({name: "x"}, "/somewhere")
     assert layer.warnings == (f"environment: ignored, because Kubernetes sets them itself: {name}",)

@@ -224,11 +224,11 @@ def test_paths_are_relative_to_where_they_are_written(load):
         overrides=["vectorization_instruction_path=./v.json"],
     )
     configuration = loaded.configuration
-    assert configuration.model_path == "/work/conf/m.onnx"
-    assert configuration.vectorization_instruction_path == "/work/v.json"
-    assert configuration.log.uri == "/work/conf/logs"
-    assert configuration.log.spool_dir == "/work/spool"
-    assert configuration.tls.certificate == "/work/conf/../c.pem"
+    assert configuration.model_path == "/somewhere/conf/m.onnx"
+    assert configuration.vectorization_instruction_path == "/somewhere/v.json"
+    assert configuration.log.uri == "/somewhere/conf/logs"
+    assert configuration.log.spool_dir == "/somewhere/spool"
+    assert configuration.tls.certificate == "/somewhere/conf/../c.pem"
     assert configuration.tls.key == "/k y.pem"
 
 
@@ -272,7 +272,7 @@ def test_configuration_in_a_bucket_needs_absolute_local_paths(mistakes):
 
 def test_local_paths_from_elsewhere_are_fine_with_a_configuration_in_a_bucket(load):
     loaded = load(None, "s3://bucket/service.json", options={"log.spool_dir": "spool"})
-    assert loaded.configuration.log.spool_dir == "/work/spool"
+    assert loaded.configuration.log.spool_dir == "/somewhere/spool"
 
 
 def test_kubernetes_variables_of_a_service_named_hushar(load):
@@ -320,7 +320,7 @@ def test_without_a_file():
 @pytest.fixture
 def examine(blob):
     def run(values):
-        return examine_service(blob(values), options={}, overrides=[], environ={}, directory="/work")
+        return examine_service(blob(values), options={}, overrides=[], environ={}, directory="/somewhere")
 
     return run
 
@@ -339,10 +339,10 @@ def test_what_is_right_is_kept_for_further_checks(examine):
         }
     )
     configuration = examined.loaded.configuration
-    assert configuration.model_path == "/work/m.onnx"
+    assert configuration.model_path == "/somewhere/m.onnx"
     assert configuration.port_number == 8279
     assert configuration.tls.key is None
-    assert configuration.log.uri == "/work/logs"
+    assert configuration.log.uri == "/somewhere/logs"
     assert configuration.log.spool_dir is None
     assert configuration.metrics.sinks == ("stderr",)
     assert [problem.key for problem in examined.problems] == [
