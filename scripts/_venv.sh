@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by scripts/test, scripts/demo and .ci/run: the virtual environment of this checkout.
 #
 # Sets `root` (the checkout) and `python` (the interpreter in its `.venv`). Needs bash, coreutils and
@@ -44,9 +45,11 @@ find_python() {
 # Make `.venv` unless there is one that works.
 make_venv() {
     local found
-    if [ -x "$python" ] && "$python" -c 'import pip' >/dev/null 2>&1; then
+    if [ -x "$python" ] && "$python" -c '' 2>/dev/null; then
         "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
             || fail "$venv has $("$python" -V), and hushar needs 3.11 or later: remove it and run this again"
+        # Some tools make environments without pip; an interrupted run can leave one too.
+        "$python" -c 'import pip' 2>/dev/null || "$python" -m ensurepip >/dev/null
         return
     fi
     found=$(find_python)
@@ -73,9 +76,17 @@ install() {
     installed "$name" && return
     step "installing hushar and what it needs ($name)"
     # Dependency groups came with pip 25.1; an older interpreter brings an older pip.
-    "$python" -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-    (cd "$root" && "$python" -m pip install --quiet --disable-pip-version-check "$@")
+    pip_install --upgrade "pip>=25.1"
+    pip_install "$@"
     fingerprint >"$venv/$name.installed"
+}
+
+# pip says much that is of interest only when it fails.
+pip_install() {
+    local said
+    said=$(cd "$root" && "$python" -m pip install --quiet --disable-pip-version-check "$@" 2>&1) && return
+    printf '%s\n' "$said" >&2
+    fail "pip could not install: $*" "The package registry has to be reachable; the messages above are pip's."
 }
 
 # The server and its run-time dependencies.

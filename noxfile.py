@@ -1,0 +1,104 @@
+"""Every check of the project, each a session: `nox -s NAME`, `nox --list` for all of them.
+
+`scripts/test` is the test suite and needs no nox; what is here is what developers and CI run besides.
+Environments are kept and used again; `nox -s NAME -R` does not even look for new packages.
+"""
+
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+nox.options.sessions = ["lint", "layers", "types", "proto_check", "docs", "tests"]
+
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+DISTRIBUTIONS = ("-e", ".", "-e", "plugins/hushar-transforms", "-e", "examples/hushar-example")
+PYTHON_CODE = ("hushar", "plugins", "examples", "scripts", "benchmark", "tests", "noxfile.py")
+
+
+def group(*names: str) -> list[str]:
+    """The requirements of these dependency groups of pyproject.toml."""
+    return list(nox.project.dependency_groups(PYPROJECT, *names))
+
+
+@nox.session(venv_backend="none")
+def tests(session: nox.Session) -> None:
+    """Run the test suite as scripts/test does; arguments go to pytest."""
+    session.run("scripts/test", *session.posargs, external=True)
+
+
+@nox.session
+def cover(session: nox.Session) -> None:
+    """Run the test suite and report what it does not reach, line and branch."""
+    session.install(*DISTRIBUTIONS, *group("cover", "lint"))
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "report")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting; `nox -s lint -- --fix` mends what can be mended."""
+    session.install(*group("lint"))
+    fix = "--fix" in session.posargs
+    session.run("ruff", "check", *(["--fix"] if fix else []), *PYTHON_CODE)
+    session.run("ruff", "format", *([] if fix else ["--check"]), *PYTHON_CODE)
+
+
+@nox.session
+def layers(session: nox.Session) -> None:
+    """Check which room imports which (the contracts in pyproject.toml)."""
+    session.install(*group("lint"))
+    session.run("lint-imports", "--no-cache", env={"PYTHONPATH": str(ROOT)})
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of hushar, of its first-party plugin and of the example, strictly."""
+    session.install(*DISTRIBUTIONS, *group("test", "types"))
+    session.run("mypy")
+    for package in ("plugins/hushar-transforms/hushar_transforms", "examples/hushar-example/hushar_example"):
+        session.run("mypy", package)
+
+
+@nox.session
+def proto(session: nox.Session) -> None:
+    """Generate hushar/proto from protos/ again."""
+    session.install(*group("proto"))
+    session.run("python", "scripts/generate_protos.py", *session.posargs)
+
+
+@nox.session
+def proto_check(session: nox.Session) -> None:
+    """Fail if hushar/proto is not what protos/ generates."""
+    session.install(*group("proto"))
+    session.run("python", "scripts/generate_protos.py", "--check")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into site/, warnings as errors; `-- serve` shows it while it is written."""
+    session.install(*group("docs"))
+    session.run("mkdocs", *(session.posargs or ["build", "--strict"]), env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session(venv_backend="none")
+def demo(session: nox.Session) -> None:
+    """Serve the demo model, score real rows, show the log and the metrics (scripts/demo)."""
+    session.run("scripts/demo", *session.posargs, external=True)
+
+
+@nox.session
+def demo_model(session: nox.Session) -> None:
+    """Train the demo model again and write hushar/demo/."""
+    session.install("-e", ".", *group("demo"))
+    session.run("python", "scripts/make_demo_model.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Load the server with the benchmark's workloads; arguments go to benchmark/run.py."""
+    session.install("-e", ".", *group("test"))
+    session.run("python", "benchmark/run.py", *session.posargs)
