@@ -6,6 +6,7 @@ from typing import Any, TextIO
 
 import hushar
 from hushar.app.preparing import Prepared
+from hushar.features.messages import visible
 
 log = logging.getLogger("hushar")
 
@@ -51,7 +52,7 @@ def announce(prepared: Prepared, address: str, stream: TextIO) -> None:
 
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {item}" for key, item in value.items())
+        return ", ".join(f"{visible(str(key))} {item}" for key, item in value.items())
     if isinstance(value, list):
         return "; ".join(map(str, value))
     return str(value)

@@ -23,7 +23,8 @@ class JsonFormatter(logging.Formatter):
             entry |= fields
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry)
+        # The one control character that JSON lets stand as it is.
+        return json.dumps(entry).replace("\x7f", r"\u007f")
 
 
 class TextFormatter(logging.Formatter):

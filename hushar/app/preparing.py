@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import trio
 
@@ -81,7 +81,10 @@ async def prepare(source: Source) -> Prepared:
     if examined.loaded is None:
         raise ConfigurationError(examined.problems)
     plugins = examined.loaded.configuration.plugins
-    registry = load_registry(builtin, allow=plugins.allow, block=plugins.block)
+    try:
+        registry = load_registry(builtin, allow=plugins.allow, block=plugins.block)
+    except ConfigurationError as error:
+        raise ConfigurationError([*examined.problems, *error.problems]) from error
     return await _Preparation(examined.loaded, registry, examined.problems).run(source)
 
 
@@ -197,7 +200,7 @@ class _Preparation:
         except StorageError as error:
             self._problem(key, str(error))
         except ConfigurationError as error:
-            self._problems.extend(error.problems)
+            self._unlocated(error)
         return None
 
     def _plan(self, blob: Blob) -> Plan | None:
@@ -306,13 +309,17 @@ class _Preparation:
                 self._problem(key, f"cannot read {path}: {error.strerror}")
                 return None
         try:
-            # An encrypted key would make OpenSSL ask on the terminal; an empty password refuses it.
-            context.load_cert_chain(tls.certificate, tls.key, password=lambda: "")
+            context.load_cert_chain(tls.certificate, tls.key, password=_no_passphrase)
         except (ssl.SSLError, OSError) as error:
             reason = getattr(error, "reason", None) or str(error)
             self._problem("tls.certificate", f"{tls.certificate} and {tls.key} cannot be used: {reason}")
             return None
         return context
+
+
+def _no_passphrase() -> NoReturn:
+    """Instead of OpenSSL's question on the terminal."""
+    raise OSError("the key is encrypted, which nobody can decrypt at start")
 
 
 def _no_such_scheme(uri: str, scheme: str, known: Mapping[str, Named[Any]]) -> str:

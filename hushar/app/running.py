@@ -49,10 +49,10 @@ async def serve(prepared: Prepared, *, stream: TextIO) -> bool:
     configure_messages(configuration.log_format, configuration.log_level, stream)
     for warning in prepared.loaded.warnings:
         log.warning("%s", warning)
-    sidecars = make_sidecars(prepared)
-    batcher = _make_batcher(prepared, sidecars)
-    server = _make_server(prepared, batcher)
     with _configuration_errors(prepared):
+        sidecars = make_sidecars(prepared)
+        batcher = _make_batcher(prepared, sidecars)
+        server = _make_server(prepared, batcher)
         async with trio.open_nursery() as signals:
             async with sidecars.running(), trio.open_nursery() as serving:
                 await serving.start(batcher.run)

@@ -1,12 +1,21 @@
 """`hushar check`."""
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import click
 import trio
 
 from hushar.app.preparing import Prepared, Source, prepare
 from hushar.cli.configured import with_configuration
+from hushar.features.messages import visible
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _SHOWN_DEFAULTS = 4
+_UNLIMITED = 100_000
+"""Columns of a terminal that is none: what searches the output finds every row in one line."""
 
 
 @click.command("check")
@@ -21,30 +30,46 @@ def command(source: Source) -> None:
 
 def show(prepared: Prepared) -> None:
     """Print the tables of features and of the model."""
+    from rich.console import Console  # noqa: PLC0415 - slow to import
+
+    console = Console(soft_wrap=True, highlight=False)
+    if not console.is_terminal:
+        console.width = _UNLIMITED
+    # rich itself would end the process if what reads the output has gone.
+    with console.capture() as shown:
+        console.print(_features(prepared))
+        for line in _facts(prepared):
+            console.print(line, markup=False)
+    click.echo(shown.get(), nl=False)
+
+
+def _features(prepared: Prepared) -> "Table":
     from rich import box  # noqa: PLC0415 - slow to import
-    from rich.console import Console  # noqa: PLC0415
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    console = Console(soft_wrap=True, highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("feature", "transformation", "columns", "default"):
         table.add_column(heading, overflow="fold")
     for feature in prepared.plan.features:
         default = [f"{value:g}" for value in feature.default[:_SHOWN_DEFAULTS]]
         more = ", …" if len(feature.default) > _SHOWN_DEFAULTS else ""
-        table.add_row(escape(feature.name), feature.type, escape(feature.columns), ", ".join(default) + more)
-    console.print(table)
+        cells = (visible(feature.name), feature.type, feature.columns, ", ".join(default) + more)
+        table.add_row(*map(escape, cells))
+    return table
+
+
+def _facts(prepared: Prepared) -> Iterator[str]:
     runtime = prepared.served.runtime
-    console.print(f"model: {prepared.served.model_id}, version {prepared.served.version}", markup=False)
-    console.print(f"runtime: {runtime.name} {runtime.version}", markup=False)
+    yield f"model: {prepared.served.model_id}, version {prepared.served.version}"
+    yield f"runtime: {runtime.name} {runtime.version}"
     for name, value in runtime.details.items():
-        console.print(f"{name}: {value}", markup=False)
+        yield f"{name}: {value}"
     for tensor in runtime.inputs:
-        console.print(f"input: {tensor}", markup=False)
+        yield f"input: {tensor}"
     for tensor in runtime.outputs:
         scores = " (scores)" if tensor == runtime.output else ""
-        console.print(f"output: {tensor}{scores}", markup=False)
+        yield f"output: {tensor}{scores}"
     for warning in prepared.loaded.warnings:
-        console.print(f"warning: {warning}", markup=False)
-    console.print("ok", markup=False)
+        yield f"warning: {warning}"
+    yield "ok"

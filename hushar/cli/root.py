@@ -7,8 +7,9 @@ Exit status: 0 done, 2 the user's mistake, 1 anything else.
 import importlib
 import os
 import sys
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
 
 import click
 
@@ -25,8 +26,22 @@ COMMANDS: Final[Mapping[str, str]] = {
 }
 
 
+class _ReaderGone(Exception):
+    """Standard output was closed at its other end. click would make exit status 1 of the OSError."""
+
+
 class Root(click.Group):
     """Built-in commands by module; plugins are only loaded for a name that is none of these."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """As click's. Raises _ReaderGone: `--help` prints in here."""
+        with _telling_reader_gone():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click's. Raises _ReaderGone."""
+        with _telling_reader_gone():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """All names: the built-in ones first."""
@@ -39,6 +54,14 @@ class Root(click.Group):
             return _plugin_commands().get(cmd_name)
         command: click.Command = importlib.import_module(module).command
         return command
+
+
+@contextmanager
+def _telling_reader_gone() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _ReaderGone from error
 
 
 def _plugin_commands() -> Mapping[str, click.Command]:
@@ -61,8 +84,6 @@ def main() -> int:
     """Run the command line; returns the exit status."""
     try:
         result = root(prog_name="hushar", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        return error.exit_code
     except click.Abort:
         return 130
     except click.ClickException as error:
@@ -71,7 +92,7 @@ def main() -> int:
     except (ConfigurationError, StorageError) as error:
         click.echo(str(error), err=True)
         return 2
-    except BrokenPipeError:
+    except _ReaderGone:
         # `hushar logs cat … | head`: what reads has what it wanted. Python must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

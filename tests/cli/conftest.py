@@ -1,6 +1,7 @@
 """The command line in this process: what it prints, and its exit status."""
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ class Ran:
 
 @pytest.fixture
 def hushar(monkeypatch, capfdbinary) -> Callable[..., Ran]:
-    """Runs `hushar ARGUMENTS…`."""
+    """Runs `hushar ARGUMENTS…`; of the environment only what the test itself sets is heeded."""
+    for name in [name for name in os.environ if name.startswith("HUSHAR_")]:
+        monkeypatch.delenv(name)
 
     def run(*arguments: object, stdin: bytes = b"") -> Ran:
         monkeypatch.setattr(sys, "argv", ["hushar", *map(str, arguments)])

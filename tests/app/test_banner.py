@@ -1,0 +1,109 @@
+"""What is said at start about what is served; its last line is `listening on HOST:PORT`."""
+
+import dataclasses
+import io
+import json
+import re
+
+import pytest
+
+import hushar
+from hushar.app.banner import announce, facts
+from hushar.app.messages import configure_messages
+from hushar.app.preparing import prepare
+from hushar.testing import onnx_models
+
+ADDRESS = "127.0.0.1:8279"
+
+
+@pytest.fixture
+def prepared(workspace):
+    """prepared(**keys): two outputs, the second has the scores."""
+
+    async def make(**keys):
+        workspace.write("model.onnx", onnx_models.two_outputs(3))
+        workspace.vectorize(
+            age={"type": "identity", "default_val": [0]},
+            colour={"type": "one_hot_encoding", "categories": ["r", "g"], "default_val": [0, 0]},
+        )
+        return await workspace.prepare(**({"model": {"output": "negative"}} | keys))
+
+    return make
+
+
+def said(prepared):
+    stream = io.StringIO()
+    configure_messages(prepared.configuration.log_format, prepared.configuration.log_level, stream)
+    announce(prepared, ADDRESS, stream)
+    return stream.getvalue().splitlines()
+
+
+async def test_all_that_a_person_wants_to_know_is_a_line_of_text(prepared, workspace):
+    made = await prepared(
+        log={"uri": "logs"},
+        metrics={"sinks": ["stderr"]},
+        batching={"max_rows": 7, "max_call_rows": 9},
+        connection_concurrency=3,
+    )
+    lines = said(made)
+    assert lines[-1] == f"listening on {ADDRESS}"
+    told = dict(re.fullmatch(r"  ([a-z ]+): (.+)", line).groups() for line in lines[:-1])
+    assert told["hushar"] == hushar.__version__
+    assert told["model id"] == "tested"
+    assert told["model version"] == made.served.version
+    assert re.fullmatch(r"onnxruntime \d+\.\d+.*", told["runtime"])
+    assert told["kernel"] == "reference"
+    assert told["inputs"] == "x float32 (N, 3)"
+    assert told["outputs"] == "y float32 (N, 3); negative float32 (N, 3) (scores)"
+    assert told["opset"] == "17"
+    assert told["columns"] == "age [0], colour [1:3]"
+    assert told["log"] == workspace.path("logs")
+    assert told["metrics"] == made.metric_sinks["stderr"].description
+    assert told["limits"] == "connection_concurrency 3, batching.max_rows 7, batching.max_call_rows 9"
+    assert told["tls"] == "off"
+    assert told["address"] == ADDRESS
+
+
+async def test_where_nothing_is_logged_or_measured_it_says_none(prepared):
+    lines = said(await prepared())
+    assert "  log: none" in lines
+    assert "  metrics: none" in lines
+
+
+async def test_tls_is_said(prepared):
+    made = await prepared()
+    context = object()
+    assert facts(dataclasses.replace(made, ssl_context=context), ADDRESS)["tls"] == "on"
+
+
+async def test_a_features_name_cannot_write_a_line_of_its_own(workspace):
+    workspace.vectorize(**{"a\nlistening on evil:1": {"type": "identity", "default_val": [0, 0]}})
+    lines = said(await workspace.prepare())
+    assert [line for line in lines if line.startswith("listening")] == [f"listening on {ADDRESS}"]
+    assert r"  columns: a\nlistening on evil:1 [0:2]" in lines
+
+
+class TestJson:
+    async def test_the_banner_is_one_object_whose_message_is_the_address(self, prepared):
+        (line,) = said(await prepared(log_format="json"))
+        told = json.loads(line)
+        assert told["message"] == f"listening on {ADDRESS}"
+        assert told["level"] == "info"
+        assert told["columns"] == {"age": "[0]", "colour": "[1:3]"}
+        assert told["limits"]["batching.max_rows"] == 1024
+        assert told["outputs"][1].endswith("(scores)")
+        assert told["address"] == ADDRESS
+
+    async def test_it_says_what_the_text_says(self, prepared):
+        made = await prepared(log_format="json")
+        (line,) = said(made)
+        assert set(json.loads(line)) == {"time", "level", "logger", "message", *facts(made, ADDRESS)}
+
+    async def test_it_is_said_whatever_the_level(self, workspace):
+        workspace.configure(log_format="json")
+        made = await prepare(workspace.source(overrides=["log_level=error"]))
+        assert len(said(made)) == 1
+
+
+async def test_the_text_is_said_whatever_the_level(workspace):
+    assert said(await workspace.prepare(log_level="error"))[-1] == f"listening on {ADDRESS}"

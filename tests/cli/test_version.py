@@ -1,0 +1,28 @@
+"""`hushar version`: what somebody who reports a bug is asked for."""
+
+import importlib.metadata
+import platform
+
+import hushar as package
+
+
+def test_it_says_the_versions_of_hushar_and_of_what_it_stands_on(hushar):
+    ran = hushar("version")
+    assert (ran.status, ran.err) == (0, "")
+    first, *rest = ran.out.splitlines()
+    assert first == f"hushar {package.__version__}"
+    assert f"python {platform.python_version()} ({platform.system()} {platform.machine()})" in rest
+    for name in ("onnxruntime", "numpy", "purerpc", "trio", "protobuf"):
+        assert f"{name} {importlib.metadata.version(name)}" in rest
+
+
+def test_it_is_the_version_of_the_installed_distribution(hushar):
+    assert hushar("version").out.startswith(f"hushar {importlib.metadata.version('hushar')}\n")
+
+
+def test_it_says_which_kernel_vectorizes(hushar):
+    assert "kernel: reference" in hushar("version").out.splitlines()
+
+
+def test_it_takes_no_arguments(hushar):
+    assert hushar("version", "more").status == 2

@@ -1,0 +1,132 @@
+"""The service hushar.Hushar: messages go to the batcher as they are, errors become statuses."""
+
+import purerpc
+import pytest
+import trio
+
+from hushar.client import CallFailed, Client
+from hushar.errors import ErrorKind, InvalidRequest, ModelFailed, Overloaded, UndecodableRequest
+from hushar.proto import structs_pb2 as pb
+from hushar.rpc import RawCall, Server
+from hushar.services import native
+
+ERRORS = [
+    (InvalidRequest("feature 'x' of row 0: no"), "INVALID_ARGUMENT"),
+    (UndecodableRequest(), "INTERNAL"),
+    (ModelFailed(), "INTERNAL"),
+    (Overloaded("too many rows wait"), "RESOURCE_EXHAUSTED"),
+]
+
+
+class FakeBatcher:
+    """Answers each call at once, or keeps it."""
+
+    def __init__(self, answer=None):
+        self.answer = answer
+        self.calls = []
+
+    def submit(self, calls):
+        self.calls += calls
+        for call in calls:
+            if isinstance(self.answer, Exception):
+                native.refuse(call, self.answer)
+            elif self.answer is not None:
+                call.reply(self.answer)
+
+
+def test_every_kind_of_error_has_a_status_of_the_same_name():
+    assert {kind: status.name for kind, status in native.STATUS.items()} == {
+        kind: kind.value for kind in ErrorKind
+    }
+
+
+class TestRefuse:
+    @pytest.mark.parametrize(("error", "code"), ERRORS)
+    def test_a_call_of_a_client_gets_the_status_and_the_sentence(self, error, code):
+        ended = []
+        call = RawCall(b"", None, lambda: ended.append(True))
+        native.refuse(call, error)
+        assert (call.status.status_code.name, call.status.status_message) == (code, str(error))
+        assert call.response is None
+        assert ended == [True]
+
+    async def test_a_call_from_inside_gets_the_error(self):
+        error = InvalidRequest("no")
+        call = native.LocalCall(b"")
+        native.refuse(call, error)
+        with pytest.raises(InvalidRequest) as caught:
+            await call.answer()
+        assert caught.value is error
+
+    def test_anything_else_is_a_mistake_of_the_program(self):
+        with pytest.raises(TypeError, match="not a call of this service"):
+            native.refuse(object(), ModelFailed())
+
+
+class TestScore:
+    async def test_bytes_go_in_and_come_out_as_they_are(self):
+        batcher = FakeBatcher(b"response")
+        assert await native.score(batcher, b"request") == b"response"
+        assert [call.message for call in batcher.calls] == [b"request"]
+
+    async def test_an_error_is_raised(self):
+        with pytest.raises(Overloaded, match="too many"):
+            await native.score(FakeBatcher(Overloaded("too many")), b"")
+
+    async def test_the_answer_may_come_later(self, autojump_clock):
+        batcher = FakeBatcher()
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def _():
+                await trio.sleep(1)
+                (call,) = batcher.calls
+                assert not call.cancelled
+                call.reply(b"late")
+
+            assert await native.score(batcher, b"") == b"late"
+
+    async def test_who_is_cancelled_while_waiting_waits_no_more(self, autojump_clock):
+        batcher = FakeBatcher()
+        with trio.move_on_after(1) as scope:
+            await native.score(batcher, b"")
+        assert scope.cancelled_caught
+        assert batcher.calls[0].cancelled
+
+    async def test_an_answered_call_is_not_cancelled(self):
+        batcher = FakeBatcher(b"")
+        await native.score(batcher, b"")
+        assert not batcher.calls[0].cancelled
+
+
+class TestOnTheWire:
+    @pytest.fixture
+    async def client(self, nursery):
+        """client(batcher): connected to a server with the service."""
+
+        async def connect(batcher):
+            server = Server(0)
+            native.add_native_service(server, batcher)
+            return Client("127.0.0.1", await nursery.start(server.serve_async))
+
+        return connect
+
+    async def test_a_call_is_handed_over_undecoded_and_answered(self, client):
+        request = pb.InferenceRequest(request_id="q", inputs=[pb.InputRow(row_id="r")])
+        response = pb.InferenceResponse(request_id="q", outputs=[pb.OutputRow(row_id="r", scores=[0.5])])
+        batcher = FakeBatcher(response.SerializeToString())
+        async with await client(batcher) as connected:
+            assert await connected.infer(request) == response
+        assert [call.message for call in batcher.calls] == [request.SerializeToString()]
+
+    @pytest.mark.parametrize(("error", "code"), ERRORS)
+    async def test_an_error_is_a_status(self, client, error, code):
+        async with await client(FakeBatcher(error)) as connected:
+            with pytest.raises(CallFailed) as caught:
+                await connected.infer(pb.InferenceRequest())
+        assert caught.value.code == code
+        assert str(error) in str(caught.value)
+
+    def test_the_path_is_that_of_the_contract(self):
+        assert native.PATH == "/hushar.Hushar/InferenceService"
+        assert native.STATUS[ErrorKind.INTERNAL] is purerpc.StatusCode.INTERNAL
