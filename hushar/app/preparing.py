@@ -165,6 +165,10 @@ class _Preparation:
         """`plugins.NAME` of every plugin against the model that the plugin declares."""
         given = self._configuration.plugins.settings
         names = {plugin.name for plugin in self._registry.plugins}
+        for name in self._configuration.plugins.allow or ():
+            if name not in names and name not in self._configuration.plugins.block:
+                hint = did_you_mean(name, names)
+                self._problem("plugins.allow", f"no plugin {name!r} is installed{hint}")
         for name in given:
             if name not in names:
                 hint = did_you_mean(name, names)

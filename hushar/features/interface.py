@@ -126,7 +126,7 @@ FiniteFloat32 = Annotated[FiniteFloat64, AfterValidator(_within_float32)]
 class TransformationParameters(BaseModel):
     """What stands beside `type` in the vectorization configuration. Unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     default_val: list[Float32] = Field(min_length=1)
     """What an absent feature gives; its length is the feature's width in the matrix."""

@@ -198,7 +198,12 @@ def _fill(
     """Transform the cells and write them into the matrix. Gives the first fault of each request."""
     feature, count = reader.feature, len(cells.rows)
     values = np.array(cells.values, dtype=cells.element.dtype)
-    result = feature.transformation.transform(Column(cells.element, values))
+    try:
+        result = feature.transformation.transform(Column(cells.element, values))
+    except Exception as error:
+        # Only a plugin's raises; whoever reads the log must know which.
+        error.add_note(f"in the transformation {feature.type!r} of feature {feature.name!r}")
+        raise
     block = result.values.reshape(count, feature.units, -1)
     if result.unknown is not None:
         unknown = result.unknown.reshape(count, feature.units, 1)

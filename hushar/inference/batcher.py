@@ -8,18 +8,21 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
 from hushar.errors import InvalidRequest, ModelFailed, RequestError
 from hushar.inference.placement import Placement
 from hushar.inference.scoring import Answer, Opened, ScoredBatch, Scorer
-from hushar.records import BatchMetrics, Call, LogBatch, LogOutlet, MetricsOutlet, Timings
+from hushar.records import BatchMetrics, Call, LogBatch, LogOutlet, MetricsOutlet
 
 log = logging.getLogger("hushar.inference")
 
 _MICROS = 1e6
+
+CANCELLED = "CANCELLED"
+"""In the metrics: a call that nobody waited for any more, whether cancelled or past its deadline."""
 
 Refuse = Callable[[Call, RequestError], None]
 """Answers a call with an error; what that is on the wire is the service's business."""
@@ -117,7 +120,12 @@ class Batcher:
         rows = 0
         while self._queue:
             waiting = self._queue[0]
-            if waiting.call.cancelled or not self._open(waiting):
+            if waiting.call.cancelled:
+                # Cancelled or past its deadline: nothing is computed for it.
+                self._metrics(BatchMetrics(0, None, failed=(CANCELLED,)))
+                self._queue.popleft()
+                continue
+            if not self._open(waiting):
                 self._queue.popleft()
                 continue
             assert waiting.opened is not None
@@ -150,7 +158,7 @@ class Batcher:
         begun = time.perf_counter()
         self._running_calls = len(batch)
         try:
-            if self._placement.in_thread:
+            if self._placement.in_thread(sum(each.rows for each in opened)):
                 # Cancelled only when the server ends: then nobody waits for what the thread still does.
                 self.in_thread = True
                 scored, seconds = await trio.to_thread.run_sync(
@@ -165,20 +173,39 @@ class Batcher:
             scored, seconds = ScoredBatch(tuple(Answer(error=ModelFailed()) for _ in batch), 0, None), 0.0
         finally:
             self._running_calls = 0
-        self._placement.measured(seconds)
+        self._placement.measured(scored.rows, seconds)
         self._batches += scored.rows > 0
         self._rows += scored.rows
-        self._answer(batch, scored)
-        self._measure(batch, scored, taken, (begun - taken) * _MICROS)
+        answered, failed = self._answer(batch, scored)
+        now = time.perf_counter()
+        decode_us = (begun - taken) * _MICROS
+        self._metrics(
+            BatchMetrics(
+                scored.rows,
+                replace(scored.timings, decode_us=decode_us) if scored.timings else None,
+                queue_us=tuple((taken - waiting.arrived) * _MICROS for waiting in batch),
+                answered_us=tuple((now - waiting.arrived) * _MICROS for waiting in answered),
+                failed=tuple(failed),
+            )
+        )
 
-    def _answer(self, batch: list[_Waiting], scored: ScoredBatch) -> None:
-        """Reply to each call, or refuse it, and hand the records of those answered to the log."""
+    def _answer(self, batch: list[_Waiting], scored: ScoredBatch) -> tuple[list[_Waiting], list[str]]:
+        """Reply to each call, or refuse it, and hand the records of those answered to the log.
+
+        Returns the calls that were answered, and the outcome of each that was not.
+        """
+        answered: list[_Waiting] = []
+        failed: list[str] = []
         replies: list[tuple[Call, bytes]] = []
         records: list[bytes] = []
         for waiting, answer in zip(batch, scored.answers, strict=True):
-            if answer.error is not None:
+            if waiting.call.cancelled:
+                failed.append(CANCELLED)
+            elif answer.error is not None:
+                failed.append(answer.error.kind.name)
                 self._refuse(waiting.call, answer.error)
-            elif not waiting.call.cancelled:
+            else:
+                answered.append(waiting)
                 replies.append((waiting.call, answer.response))
                 if answer.log_record:
                     records.append(answer.log_record)
@@ -195,30 +222,7 @@ class Batcher:
         elif not self._log_outlet(LogBatch(tuple(records), reply)):
             # Not taken: the loss is counted there, and logging never fails a call.
             reply()
-
-    def _measure(self, batch: list[_Waiting], scored: ScoredBatch, taken: float, decode_us: float) -> None:
-        now = time.perf_counter()
-        timings = scored.timings
-        if timings is not None:
-            timings = Timings(
-                decode_us,
-                timings.vectorization_us,
-                timings.to_tensor_us,
-                timings.inference_us,
-                timings.encode_us,
-            )
-        pairs = list(zip(batch, scored.answers, strict=True))
-        self._metrics(
-            BatchMetrics(
-                scored.rows,
-                timings,
-                queue_us=tuple((taken - waiting.arrived) * _MICROS for waiting in batch),
-                answered_us=tuple(
-                    (now - waiting.arrived) * _MICROS for waiting, answer in pairs if not answer.error
-                ),
-                failed=tuple(answer.error.kind.name for _, answer in pairs if answer.error),
-            )
-        )
+        return answered, failed
 
 
 def _timed(scorer: Scorer, opened: Sequence[Opened]) -> tuple[ScoredBatch, float]:

@@ -113,7 +113,7 @@ class Scorer:
     def _after_failure(self, batch: Sequence[Opened], error: Exception) -> ScoredBatch:
         """A model that fails on a joined batch may fail for one call's rows: run each call alone."""
         if len(batch) == 1:
-            log.error("the model %s failed on a batch", self._model.model_id, exc_info=error)
+            log.error("scoring with the model %s failed on a batch", self._model.model_id, exc_info=error)
             return ScoredBatch((Answer(error=ModelFailed()),), 0, None)
         alone = [self.score([opened]) for opened in batch]
         timings = [scored.timings for scored in alone if scored.timings is not None]

@@ -58,12 +58,14 @@ class Doubling(Runtime):
 
     def __init__(self):
         self.batches = []
+        self.meanwhile = lambda: None
 
     def to_tensor(self, matrix):
         return matrix
 
     def run(self, tensor):
         self.batches.append(len(tensor))
+        self.meanwhile()
         if (tensor < 0).any():
             raise RuntimeError("secret of the runtime")
         if (tensor == 13).any():
@@ -218,6 +220,19 @@ async def test_nothing_is_computed_or_logged_for_a_call_that_was_cancelled_in_th
     assert stage.runtime.batches == [1]
     assert gone.response is None
     assert [len(batch.records) for batch in stage.logged] == [1]
+    assert [metrics.failed for metrics in stage.metrics] == [("CANCELLED",), ()]
+
+
+async def test_a_call_that_is_cancelled_while_its_batch_runs_is_neither_answered_nor_logged():
+    stage = Stage(log=True)
+    gone, here = FakeCall(1.0), FakeCall(2.0)
+    stage.runtime.meanwhile = lambda: setattr(gone, "cancelled", True)
+    await stage.score(gone, here)
+    assert gone.response is None
+    assert here.scores == [[4.0]]
+    assert [len(batch.records) for batch in stage.logged] == [1]
+    assert stage.metrics[0].failed == ("CANCELLED",)
+    assert len(stage.metrics[0].answered_us) == 1
 
 
 @pytest.mark.parametrize("offload", ["always", "never"])

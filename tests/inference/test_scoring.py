@@ -203,7 +203,9 @@ class TestFailures:
         assert isinstance(failed.error, ModelFailed)
         assert stage.runtime.runs == [4, 1, 1, 2]
         assert scored.rows == 3
-        assert [record.getMessage() for record in caplog.records] == ["the model model failed on a batch"]
+        assert [record.getMessage() for record in caplog.records] == [
+            "scoring with the model model failed on a batch"
+        ]
 
     def test_the_client_learns_nothing_and_the_log_everything(self, stage, caplog):
         (answer,) = stage.scorer.score([stage.open(-1.0)]).answers
