@@ -6,8 +6,7 @@
     ├── RequestError            one call's error: a kind, and a sentence that is safe for its client
     │   ├── UndecodableRequest  INTERNAL: the bytes are no InferenceRequest
     │   ├── InvalidRequest      INVALID_ARGUMENT: a value, or a number of rows, that cannot be served
-    │   ├── ModelFailed         INTERNAL: the model could not score the batch
-    │   └── Overloaded          RESOURCE_EXHAUSTED: refused at once rather than queued for too long
+    │   └── ModelFailed         INTERNAL: the model could not score the batch
     └── SinkError               a delivery failed and may be tried again: time-out, 5xx, no route
         ├── SinkRefused         everything is refused until someone acts: credentials, no such bucket
         └── SegmentRefused      this one segment is refused whatever is done: counts as an attempt
@@ -58,7 +57,6 @@ class ErrorKind(enum.Enum):
 
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
     INTERNAL = "INTERNAL"
-    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
 
 
 class RequestError(HusharError):
@@ -89,12 +87,6 @@ class ModelFailed(RequestError):
 
     def __init__(self) -> None:
         super().__init__("the model could not score this request; the server's log says why")
-
-
-class Overloaded(RequestError):
-    """Refused at once: waiting would take longer than is allowed."""
-
-    kind = ErrorKind.RESOURCE_EXHAUSTED
 
 
 class SinkError(HusharError):

@@ -56,14 +56,15 @@ async def serve(prepared: Prepared, *, stream: TextIO) -> bool:
         async with trio.open_nursery() as signals:
             async with sidecars.running(), trio.open_nursery() as serving:
                 await serving.start(batcher.run)
+                # Before the port is open: from then on a signal must drain.
+                await signals.start(_drain_on_signal, server)
                 async with _listening(server, prepared) as address:
-                    await signals.start(_drain_on_signal, server)
                     announce(prepared, address, stream)
                 # Every call has been answered; what the batcher still holds nobody waits for.
                 serving.cancel_scope.cancel()
             signals.cancel_scope.cancel()
     log.info("stopped")
-    return not batcher.in_thread
+    return not batcher.thread_at_work
 
 
 @contextmanager

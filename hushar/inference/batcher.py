@@ -84,7 +84,7 @@ class Batcher:
         self._queue: deque[_Waiting] = deque()
         self._arrival = trio.Event()
         self._running_calls = 0
-        self.in_thread = False
+        self.thread_at_work = False
         """Whether a thread is at work on a batch; after `run` has been cancelled: still."""
         self._batches = 0
         self._rows = 0
@@ -160,11 +160,10 @@ class Batcher:
         try:
             if self._placement.in_thread(sum(each.rows for each in opened)):
                 # Cancelled only when the server ends: then nobody waits for what the thread still does.
-                self.in_thread = True
+                self.thread_at_work = True
                 scored, seconds = await trio.to_thread.run_sync(
                     _timed, self._scorer, opened, abandon_on_cancel=True
                 )
-                self.in_thread = False
             else:
                 scored, seconds = _timed(self._scorer, opened)
         except Exception:
@@ -173,6 +172,7 @@ class Batcher:
             scored, seconds = ScoredBatch(tuple(Answer(error=ModelFailed()) for _ in batch), 0, None), 0.0
         finally:
             self._running_calls = 0
+        self.thread_at_work = False
         self._placement.measured(scored.rows, seconds)
         self._batches += scored.rows > 0
         self._rows += scored.rows

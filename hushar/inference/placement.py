@@ -16,24 +16,37 @@ WEIGHT: Final = 0.1
 
 
 class Placement:
-    """Decides for each batch by a moving average of the seconds a row, with hysteresis."""
+    """Decides for each batch by moving averages, one for each size (a power of two), with hysteresis."""
 
     def __init__(self, offload: str) -> None:
         """`offload`: "auto", "always" (a thread), "never"."""
         self._auto = offload == "auto"
         self._in_thread = offload != "never"
-        self._row_seconds: float | None = None
+        self._seconds: dict[int, float] = {}
+        """Average seconds of a batch, by `rows.bit_length()`: a batch costs something whatever its rows,
+        and something for each of them, so that neither a batch nor a row has one price."""
 
     def in_thread(self, rows: int) -> bool:
         """Whether a batch of so many rows is to run in a thread."""
-        if self._auto and self._row_seconds is not None:
-            expected = rows * self._row_seconds
-            self._in_thread = expected > (TO_LOOP_SECONDS if self._in_thread else TO_THREAD_SECONDS)
+        if self._auto:
+            expected = self._expected(rows)
+            bound = TO_LOOP_SECONDS if self._in_thread else TO_THREAD_SECONDS
+            self._in_thread = expected is None or expected > bound
         return self._in_thread
+
+    def _expected(self, rows: int) -> float | None:
+        """Seconds, rather too many than too few; None before anything is known."""
+        size = rows.bit_length()
+        known = [other for other in self._seconds if other <= size]
+        if known:
+            nearest = max(known)
+            return self._seconds[nearest] * 2 ** (size - nearest)
+        return self._seconds[min(self._seconds)] if self._seconds else None
 
     def measured(self, rows: int, seconds: float) -> None:
         """Take note of how long a batch ran (without its hop)."""
-        if rows:
-            newest = seconds / rows
-            known = newest if self._row_seconds is None else self._row_seconds
-            self._row_seconds = known + WEIGHT * (newest - known)
+        if not rows:
+            return
+        size = rows.bit_length()
+        known = self._seconds.get(size, seconds)
+        self._seconds[size] = known + WEIGHT * (seconds - known)

@@ -16,7 +16,6 @@ PATH: Final = "/hushar.Hushar/InferenceService"
 STATUS: Final[Mapping[ErrorKind, purerpc.StatusCode]] = {
     ErrorKind.INVALID_ARGUMENT: purerpc.StatusCode.INVALID_ARGUMENT,
     ErrorKind.INTERNAL: purerpc.StatusCode.INTERNAL,
-    ErrorKind.RESOURCE_EXHAUSTED: purerpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
 

@@ -39,6 +39,12 @@ def test_between_the_two_bounds_nothing_changes():
     assert not after(placement, TO_LOOP_SECONDS / 2)
 
 
+def test_a_batch_without_rows_says_nothing():
+    placement = Placement("auto")
+    placement.measured(0, 0.0)
+    assert placement.in_thread(1)
+
+
 def test_one_slow_batch_among_fast_ones_changes_nothing():
     placement = Placement("auto")
     after(placement, 1e-5)
@@ -46,10 +52,12 @@ def test_one_slow_batch_among_fast_ones_changes_nothing():
     assert not placement.in_thread(1)
 
 
-def test_a_batch_without_rows_says_nothing_about_rows():
+def test_what_a_batch_costs_whatever_its_rows_is_not_charged_for_each_row():
     placement = Placement("auto")
-    placement.measured(0, 5.0)
-    assert not after(placement, 1e-6)
+    for rows in (1, 2, 4, 8, 16, 32):
+        assert not after(placement, 8e-5 / rows, rows=rows)
+    assert not placement.in_thread(50)
+    assert placement.in_thread(1000)
 
 
 @pytest.mark.parametrize(("offload", "in_thread"), [("always", True), ("never", False)])

@@ -5,7 +5,7 @@ import pytest
 import trio
 
 from hushar.client import CallFailed, Client
-from hushar.errors import ErrorKind, InvalidRequest, ModelFailed, Overloaded, UndecodableRequest
+from hushar.errors import ErrorKind, InvalidRequest, ModelFailed, UndecodableRequest
 from hushar.proto import structs_pb2 as pb
 from hushar.rpc import RawCall, Server
 from hushar.services import native
@@ -14,7 +14,6 @@ ERRORS = [
     (InvalidRequest("feature 'x' of row 0: no"), "INVALID_ARGUMENT"),
     (UndecodableRequest(), "INTERNAL"),
     (ModelFailed(), "INTERNAL"),
-    (Overloaded("too many rows wait"), "RESOURCE_EXHAUSTED"),
 ]
 
 
@@ -70,8 +69,8 @@ class TestScore:
         assert [call.message for call in batcher.calls] == [b"request"]
 
     async def test_an_error_is_raised(self):
-        with pytest.raises(Overloaded, match="too many"):
-            await native.score(FakeBatcher(Overloaded("too many")), b"")
+        with pytest.raises(InvalidRequest, match="too many"):
+            await native.score(FakeBatcher(InvalidRequest("too many")), b"")
 
     async def test_the_answer_may_come_later(self, autojump_clock):
         batcher = FakeBatcher()
