@@ -40,7 +40,7 @@ class Placement:
         known = [other for other in self._seconds if other <= size]
         if known:
             nearest = max(known)
-            return self._seconds[nearest] * 2 ** (size - nearest)
+            return self._seconds[nearest] * float(1 << (size - nearest))
         return self._seconds[min(self._seconds)] if self._seconds else None
 
     def measured(self, rows: int, seconds: float) -> None:
