@@ -32,7 +32,7 @@ class DropReason(enum.StrEnum):
     DISK_FULL = "disk_full"
     """The spool's disk refused the write."""
     TORN = "torn"
-    """Found cut off, empty or gone: a crash or somebody else's hand."""
+    """Found cut off, damaged, empty or gone: a crash or somebody else's hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,16 @@ class Ledger:
         closing = CLOSING_BYTES * len(self._open)
         return self.spool_bytes + self._reserved_bytes + closing + size_bytes <= max_bytes
 
+    def could_fit(self, size_bytes: int, max_bytes: int) -> bool:
+        """The same once every closed segment that nobody has taken is dropped."""
+        idle = sum(
+            entry.stored.segment.size_bytes
+            for entries in self._closed.values()
+            for entry in entries.values()
+            if not entry.taken
+        )
+        return self.fits(size_bytes - idle, max_bytes)
+
     @contextmanager
     def reserved(self, size_bytes: int) -> Iterator[None]:
         """Keep room for a write under way: two workers must not both take the last of it."""
@@ -154,6 +164,12 @@ class Ledger:
         self._stranded.records += left.records
         self._stranded.size_bytes += left.size_bytes
         self._open[lane] = _Open()
+
+    def lose_open(self, lane: int, reason: DropReason) -> int:
+        """The worker's open segment is lost; how many records that were."""
+        lost, self._open[lane] = self._open[lane], _Open()
+        self.dropped[reason] += lost.records
+        return lost.records
 
     # Closed segments
 
@@ -224,10 +240,6 @@ class Ledger:
         return stored.segment.batches
 
     # Sums
-
-    def is_empty(self, lane: int) -> bool:
-        """Whether nothing of this worker is left to be delivered."""
-        return not self._closed[lane]
 
     @property
     def spool_bytes(self) -> int:

@@ -20,6 +20,7 @@ from random import Random
 
 import trio
 
+from hushar.errors import ConfigurationError, Problem
 from hushar.records import LogBatch
 from hushar.sidecars.delivery import Deliverer, GuardedSink
 from hushar.sidecars.ledger import DropReason, Ledger, LogStatistics
@@ -29,7 +30,7 @@ from hushar.sidecars.segment import FileOperations, instance_name
 from hushar.sidecars.settings import LogSettings
 from hushar.sidecars.spool import SegmentWriter, SpoolLock
 from hushar.sidecars.threads import RunInThread, own_threads
-from hushar.sidecars.writing import Janitor, LogWorker
+from hushar.sidecars.writing import Janitor, LogWorker, SpoolKeeper
 from hushar.sinks.interface import Counter, LogSink
 
 logger = logging.getLogger(__name__)
@@ -91,16 +92,23 @@ class LogSidecar:
         """Log until `close`.
 
         Raises ConfigurationError, before `started`, if the sink cannot be opened (an outage is no
-        such case), or the spool cannot be written to or is another process's.
+        such case), or the spool cannot be read or written to or is another process's.
         """
         async with AsyncExitStack() as stack:
             await self._sink.open()
             stack.push_async_callback(self._sink.aclose)
             lock = await self._run_in_thread(SpoolLock.acquire, self._spool_dir)
             stack.callback(lock.release)
-            self._find(await self._run_in_thread(recover, self._spool_dir))
-            await self._run_workers(task_status)
+            self._find(await self._recover())
+            await self._run_workers(lock, task_status)
         self._report()
+
+    async def _recover(self) -> Recovered:
+        try:
+            return await self._run_in_thread(recover, self._spool_dir)
+        except OSError as error:
+            message = f"{self._spool_dir} cannot be read: {error.strerror}"
+            raise ConfigurationError([Problem("", "log.spool_dir", message)]) from error
 
     def _find(self, recovered: Recovered) -> None:
         for stored in recovered.segments:
@@ -115,9 +123,10 @@ class LogSidecar:
                 self._spool_dir,
             )
 
-    async def _run_workers(self, task_status: trio.TaskStatus[None]) -> None:
+    async def _run_workers(self, lock: SpoolLock, task_status: trio.TaskStatus[None]) -> None:
         lanes = range(1, self._settings.workers + 1)
         deliverers = [self._deliverer(lane) for lane in lanes]
+        keeper = SpoolKeeper(lock, self._run_in_thread)
         async with trio.open_nursery() as delivering:
             for deliverer in deliverers:
                 await delivering.start(deliverer.run)
@@ -126,7 +135,7 @@ class LogSidecar:
                     await housekeeping.start(self._expire, self._settings.spool_max_age_seconds)
                 async with trio.open_nursery() as writing, self._receive:
                     for lane, deliverer in zip(lanes, deliverers, strict=True):
-                        worker = self._worker(lane, deliverer)
+                        worker = self._worker(lane, deliverer, keeper)
                         await writing.start(worker.run, self._receive.clone())
                     task_status.started()
                 housekeeping.cancel_scope.cancel()
@@ -146,7 +155,7 @@ class LogSidecar:
             random=self._random,
         )
 
-    def _worker(self, lane: int, deliverer: Deliverer) -> LogWorker:
+    def _worker(self, lane: int, deliverer: Deliverer, keeper: SpoolKeeper) -> LogWorker:
         writer = SegmentWriter(
             self._spool_dir,
             self._instance,
@@ -161,6 +170,7 @@ class LogSidecar:
             self._settings,
             ledger=self._ledger,
             janitor=self._janitor,
+            keeper=keeper,
             run_in_thread=self._run_in_thread,
             wall_clock=self._wall_clock,
             closed=deliverer.wake,

@@ -35,6 +35,9 @@ BATCHES_AT_ONCE = 256
 Totals = Callable[[], Iterable[Counter]]
 """A source of running totals, such as `LogSidecar.counters`; asked once an interval, in the event loop."""
 
+Gauges = Callable[[], Iterable[Counter]]
+"""A source of values as they are at this moment; asked at the end of each interval, in the event loop."""
+
 
 @dataclass(frozen=True, slots=True)
 class MetricsStatistics:
@@ -125,13 +128,19 @@ class MetricsSidecar:
         sinks: Mapping[str, MetricSink],
         *,
         model_id: str,
+        model_version: str = "",
         totals: Sequence[Totals] = (),
+        gauges: Sequence[Gauges] = (),
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`sinks`: by the names of `metrics.sinks`. `totals`: what else is counted in the server."""
+        """`sinks`: by the names of `metrics.sinks`. `totals`: what else is counted in the server;
+        emitted is what was added. `gauges`: what is emitted as it is.
+        """
         self._settings = settings
         self._dimensions = {"ModelId": model_id, **settings.dimensions}
+        self._model_version = model_version
         self._totals = tuple(totals)
+        self._gauges = tuple(gauges)
         self._wall_clock = wall_clock
         self._emitters = [_Emitter(name, sink, trio.current_time) for name, sink in sinks.items()]
         self._aggregate = Aggregate()
@@ -207,7 +216,7 @@ class MetricsSidecar:
             self._emit()
 
     def _emit(self) -> None:
-        """Close the interval and hand it to the sinks, if anything happened in it."""
+        """Close the interval and hand it to the sinks, if anything happened or is under way in it."""
         aggregate, self._aggregate = self._aggregate, Aggregate()
         started_at, self._started_at = self._started_at, self._wall_clock()
         totals = [counter for source in self._totals for counter in source()]
@@ -218,8 +227,11 @@ class MetricsSidecar:
             end_unix_seconds=self._started_at,
             distributions=aggregate.distributions(),
             counters=aggregate.counters() + self._deltas.since_last([*totals, *self.counters()]),
+            gauges=tuple(gauge for source in self._gauges for gauge in source()),
+            model_version=self._model_version,
         )
-        if not batch.distributions and not batch.counters:
+        # Calls that hang end nowhere and count nowhere: without the gauges they would not be seen.
+        if not (batch.distributions or batch.counters or any(gauge.value for gauge in batch.gauges)):
             return
         for emitter in self._emitters:
             emitter.put(batch)

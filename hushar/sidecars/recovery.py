@@ -1,8 +1,9 @@
 """What a process finds of the one before it: closed segments, and open ones that it cuts and closes.
 
 An open segment is what a crash leaves. Its last record may be torn, and after a power cut anything
-may stand in its last blocks; there is no checksum, damage shows as a record that does not decode. The
-file is cut before the first such record, because one of them would make the whole file unreadable.
+may stand in its last blocks, and in a closed one's; there is no checksum, damage shows as a record that
+does not decode. The file is cut before the first such record, because one of them would make the whole
+file unreadable.
 Blocking; run before anything is written.
 """
 
@@ -36,7 +37,7 @@ _LENGTH_BYTES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What is in the file of an open segment."""
+    """What is in the file of a segment."""
 
     whole_bytes: int
     """Up to the end of the last whole record (or SegmentInfo)."""
@@ -59,7 +60,7 @@ class Recovered:
 
 
 def scan(data: Buffer) -> Scan:
-    """Find the last whole record of an open segment's bytes."""
+    """Find the last whole record of a segment's bytes."""
     records = position = 0
     has_info = False
     while (frame := _frame(data, position)) is not None:
@@ -122,7 +123,7 @@ def _frame_starts(data: Buffer, position: int) -> Iterator[int]:
 
 
 def recover(directory: Path) -> Recovered:
-    """Read the spool: what is closed is listed, what is open is cut and closed, what is empty goes.
+    """Read the spool: what is whole and closed is listed, the rest is cut and closed, or empty and goes.
 
     Raises OSError if the directory cannot be read. A file that cannot be recovered is left where it
     is, with a warning in the log, and is not counted.
@@ -135,10 +136,7 @@ def recover(directory: Path) -> Recovered:
             continue
         identity, batches = parsed
         try:
-            if batches is None:
-                stored, torn = _close(path, identity)
-            else:
-                stored, torn = _closed(path, identity, batches)
+            stored, torn = _recover(path, identity, batches)
         except OSError as error:
             logger.warning("log: %s: cannot be recovered, it is left there: %s", path, error)
             continue
@@ -149,47 +147,45 @@ def recover(directory: Path) -> Recovered:
     return Recovered(tuple(segments), torn_records)
 
 
-def _closed(path: Path, identity: SegmentIdentity, batches: int) -> tuple[StoredSegment | None, int]:
-    size = path.stat().st_size
-    if size:
-        return stored_segment(path, identity, batches, size), 0
-    # What a power cut leaves with `fsync = "never"`: the name, and nothing in it.
-    logger.warning("log: %s: empty after a crash, %d records are lost", path, batches)
-    path.unlink()
-    return None, batches
+def _recover(path: Path, identity: SegmentIdentity, batches: int | None) -> tuple[StoredSegment | None, int]:
+    """The segment as it can be delivered, if there is one, and how many records it has lost.
+
+    `batches`: how many records are in it by its name, None if it was not closed. A name says so with
+    certainty, but after a power cut (`fsync = "never"`) its bytes may never have reached the disk.
+    """
+    found = _scan_file(path)
+    if batches and found.records == batches and found.whole_bytes == path.stat().st_size:
+        return stored_segment(path, identity, batches, found.whole_bytes), 0
+    lost = found.torn_records if batches is None else max(0, batches - found.records)
+    if lost:
+        logger.warning("log: %s: torn at byte %d, %d records lost", path, found.whole_bytes, lost)
+    if not found.records:
+        path.unlink()
+        return None, lost
+    return _repair(path, identity, found), lost
 
 
-def _close(path: Path, identity: SegmentIdentity) -> tuple[StoredSegment | None, int]:
+def _repair(path: Path, identity: SegmentIdentity, found: Scan) -> StoredSegment:
     """Do for a segment of a process that is no more what that would have done."""
+    size = found.whole_bytes
     with contextlib.ExitStack() as stack:
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
         stack.callback(os.close, descriptor)
-        found = _scan_file(descriptor)
-        if found.torn_records:
-            logger.warning(
-                "log: %s: torn record cut off at byte %d, %d records lost",
-                path,
-                found.whole_bytes,
-                found.torn_records,
-            )
-        if not found.records:
-            path.unlink()
-            return None, found.torn_records
-        os.ftruncate(descriptor, found.whole_bytes)
-        size = found.whole_bytes
+        os.ftruncate(descriptor, size)
         if not found.has_info:
             size += _append_info(descriptor, path, identity, found)
         os.fsync(descriptor)
     closed = path.with_name(identity.closed_name(found.records))
     path.rename(closed)
-    return stored_segment(closed, identity, found.records, size), found.torn_records
+    return stored_segment(closed, identity, found.records, size)
 
 
-def _scan_file(descriptor: int) -> Scan:
-    if not os.fstat(descriptor).st_size:
-        return Scan(0, 0, has_info=False, torn_records=0)
-    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
-        return scan(data)
+def _scan_file(path: Path) -> Scan:
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return Scan(0, 0, has_info=False, torn_records=0)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return scan(data)
 
 
 def _append_info(descriptor: int, path: Path, identity: SegmentIdentity, found: Scan) -> int:

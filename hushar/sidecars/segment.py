@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from hushar.proto import structs_pb2
+from hushar.sinks.disk import sync_directory
 from hushar.sinks.interface import Segment
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,12 @@ _NAME: Final = re.compile(
     r"(?:\.n(?P<batches>\d{1,20})\.pb|\.open)",
     re.ASCII,
 )
+
+# What a name may say: what SegmentInfo can hold, with room left to add up, and a date can say.
+_MAX_WORKER: Final = 2**32 - 1
+_MAX_NUMBER: Final = 2**64 - 1
+_MAX_BATCHES: Final = 2**63 - 1
+_MAX_MICROS: Final = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()) * 1_000_000 + 999_999
 
 
 def free_bytes(directory: Path) -> int:
@@ -141,7 +148,7 @@ def stored_segment(path: Path, identity: SegmentIdentity, batches: int, size_byt
 def parse_name(name: str) -> tuple[SegmentIdentity, int | None] | None:
     """What a file's name says: the identity, and how many batches (None while it is open).
 
-    None for a name that is no segment's.
+    None for a name that is no segment's: also for one with a number that no segment can have.
     """
     match = _NAME.fullmatch(name)
     if match is None:
@@ -154,16 +161,15 @@ def parse_name(name: str) -> tuple[SegmentIdentity, int | None] | None:
         unique=match["unique"],
         opened_unix_micros=int(match["micros"]),
     )
-    return identity, None if match["batches"] is None else int(match["batches"])
-
-
-def sync_directory(directory: Path) -> None:
-    """Make names that were added to or removed from `directory` survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    batches = None if match["batches"] is None else int(match["batches"])
+    possible = (
+        identity.worker <= _MAX_WORKER
+        and identity.number <= _MAX_NUMBER
+        and identity.total_before <= _MAX_BATCHES
+        and identity.opened_unix_micros <= _MAX_MICROS
+        and (batches or 0) <= _MAX_BATCHES
+    )
+    return (identity, batches) if possible else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +216,11 @@ class OpenSegment:
     def path(self) -> Path:
         """The file while it is open."""
         return self._directory / self.identity.open_name
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether somebody has deleted the file: what is written to it now is nowhere."""
+        return os.fstat(self._descriptor).st_nlink == 0
 
     def append(self, records: Sequence[bytes]) -> Appended:
         """Write all records at once. Never raises OSError.
@@ -263,16 +274,21 @@ class OpenSegment:
             return
         # Before the call: what is appended meanwhile is for the next one.
         self.unsynced = False
-        self._files.sync(self._descriptor)
-        if not self._named:
-            sync_directory(self._directory)
-            self._named = True
+        try:
+            self._files.sync(self._descriptor)
+            if not self._named:
+                sync_directory(self._directory)
+                self._named = True
+        except OSError:
+            self.unsynced = True
+            raise
 
     def close(self, *, sync: bool) -> StoredSegment | None:
         """Append the SegmentInfo, force to the disk if asked, and give the file its closed name.
 
         None if there was nothing in it, and then the file is gone. Raises OSError if the file cannot
-        be closed properly; its records are whole all the same, and the next start recovers them.
+        be closed properly; its records are whole all the same, and the next start recovers them:
+        except for FileNotFoundError, for then somebody has deleted it.
         """
         try:
             if not self.batches:

@@ -7,9 +7,14 @@ they are; the configuration has checked them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
+
+from hushar.sidecars.segment import CLOSING_BYTES
 
 MIB = 1024 * 1024
+
+LEAST_SEGMENT_BYTES: Final = 64 * 1024
+"""A segment that is of use: the smallest that `rotate_bytes` may ask for."""
 
 
 Fsync = Literal["never", "interval", "segment"]
@@ -37,6 +42,21 @@ class LogSettings:
     retry_max_seconds: float = 30.0
     refused_retry_seconds: float = 60.0
     drain_seconds: float = 10.0
+
+
+def spool_problem(settings: LogSettings) -> str | None:
+    """Why `spool_max_bytes` is too small for the workers that share it: a sentence, or None.
+
+    Each has a segment open, and what is open cannot be dropped to make room.
+    """
+    least = settings.workers * (LEAST_SEGMENT_BYTES + CLOSING_BYTES)
+    if settings.spool_max_bytes >= least:
+        return None
+    return (
+        f"{settings.spool_max_bytes} bytes are too few: each worker has a segment of its own, of at least "
+        f"{LEAST_SEGMENT_BYTES} bytes and {CLOSING_BYTES} to close it, which with log.workers = "
+        f"{settings.workers} takes {least}"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ Plain, blocking file operations, to be run in a thread; what they mean for the c
 business, and the ledger is not touched from here.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -64,7 +65,8 @@ def _folder_name(model_id: str) -> str:
 class SpoolLock:
     """Two processes never share a spool. Made by `acquire`; the system lets go when a process dies."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, directory: Path, descriptor: int) -> None:
+        self._directory = directory
         self._descriptor = descriptor
 
     @classmethod
@@ -74,32 +76,55 @@ class SpoolLock:
         Raises ConfigurationError, naming the directory, if it cannot be written to, or is held by
         another process (then naming that).
         """
-        path = directory / "lock"
+        return cls(directory, _lock(directory))
+
+    def regain(self) -> None:
+        """Make the directory anew and hold it, if it or the lock in it was removed meanwhile.
+
+        One call at a time. Raises ConfigurationError as `acquire` does: somebody else may have been
+        faster.
+        """
+        if self._is_in_place():
+            return
+        descriptor = _lock(self._directory)
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+
+    def _is_in_place(self) -> bool:
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Features are in there, and nobody but the server has a use for them there.
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            message = f"{directory} cannot be written to: {error.strerror}"
-            raise ConfigurationError([Problem("", _KEY, message)]) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        except BlockingIOError as error:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            os.close(descriptor)
-            message = f"{directory} is in use by process {holder or '(unknown)'}: one process a directory"
-            raise ConfigurationError([Problem("", _KEY, message)]) from error
-        except OSError as error:
-            os.close(descriptor)
-            message = f"{directory} cannot be locked: {error.strerror}"
-            raise ConfigurationError([Problem("", _KEY, message)]) from error
-        return cls(descriptor)
+            return os.path.samestat((self._directory / "lock").stat(), os.fstat(self._descriptor))
+        except OSError:
+            return False
 
     def release(self) -> None:
         """Let another process have the directory. The file stays: removing it would be a race."""
         os.close(self._descriptor)
+
+
+def _lock(directory: Path) -> int:
+    """Make the directory if it is not there, and lock it: the descriptor that holds it."""
+    path = directory / "lock"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Features are in there, and nobody but the server has a use for them there.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        message = f"{directory} cannot be written to: {error.strerror}"
+        raise ConfigurationError([Problem("", _KEY, message)]) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except BlockingIOError as error:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        message = f"{directory} is in use by process {holder or '(unknown)'}: one process a directory"
+        raise ConfigurationError([Problem("", _KEY, message)]) from error
+    except OSError as error:
+        os.close(descriptor)
+        message = f"{directory} cannot be locked: {error.strerror}"
+        raise ConfigurationError([Problem("", _KEY, message)]) from error
+    return descriptor
 
 
 class SegmentWriter:
@@ -150,13 +175,16 @@ class SegmentWriter:
         """Append all records with one write, to a new segment if none is open.
 
         None, and nothing written, if the file system has less than the least free space left. Does
-        not raise OSError: see Appended.
+        not raise OSError: see Appended. FileNotFoundError there is a spool, or a segment, that
+        somebody has removed.
         """
         try:
             if self._below_free(sum(map(len, records))):
                 return None
             if self._segment is None:
                 self._segment = self._create()
+            elif self._segment.is_removed:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._segment.path))
         except OSError as error:
             return Appended(0, 0, error)
         return self._segment.append(records)

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 
 import trio
 
+from hushar.errors import ConfigurationError
 from hushar.records import LogBatch
 from hushar.sidecars.ledger import DropReason, Ledger
-from hushar.sidecars.segment import StoredSegment
+from hushar.sidecars.segment import CLOSING_BYTES, Appended, StoredSegment
 from hushar.sidecars.settings import LogSettings
-from hushar.sidecars.spool import SegmentWriter, discard
+from hushar.sidecars.spool import SegmentWriter, SpoolLock, discard
 from hushar.sidecars.threads import RunInThread
 from hushar.sidecars.throttle import Throttle
 
@@ -51,6 +52,27 @@ class Janitor:
             logger.warning("log: %d records dropped: %s%s", lost, reason.value, detail)
 
 
+class SpoolKeeper:
+    """Makes the spool's directory anew when it is removed under way. Shared by the workers."""
+
+    def __init__(self, lock: SpoolLock, run_in_thread: RunInThread) -> None:
+        self._lock = lock
+        self._run_in_thread = run_in_thread
+        self._restoring = trio.Lock()
+        self._throttle = Throttle(trio.current_time)
+
+    async def restore(self) -> bool:
+        """Whether the directory is there (again), and this process's."""
+        async with self._restoring:
+            try:
+                await self._run_in_thread(self._lock.regain)
+            except ConfigurationError as error:
+                if self._throttle.due():
+                    logger.warning("log: the spool was removed: %s", error)
+                return False
+        return True
+
+
 class LogWorker:
     """One worker's writing half. `closed` is called, in the event loop, for each closed segment."""
 
@@ -62,6 +84,7 @@ class LogWorker:
         *,
         ledger: Ledger,
         janitor: Janitor,
+        keeper: SpoolKeeper,
         run_in_thread: RunInThread,
         wall_clock: Callable[[], float],
         closed: Callable[[], None],
@@ -71,12 +94,15 @@ class LogWorker:
         self._settings = settings
         self._ledger = ledger
         self._janitor = janitor
+        self._keeper = keeper
         self._run_in_thread = run_in_thread
         self._wall_clock = wall_clock
         self._closed = closed
         # Closed before the spool is full: what is open cannot be dropped, so there must be room for as
         # many open segments as there are workers, and one closed.
         self._segment_bytes = min(settings.rotate_bytes, settings.spool_max_bytes // (settings.workers + 1))
+        # What would never fit, whatever is dropped for it.
+        self._largest_bytes = settings.spool_max_bytes - CLOSING_BYTES * settings.workers
         self._stranding = Throttle(trio.current_time)
         self._rotate_at = math.inf
         self._syncing = trio.Lock()
@@ -128,8 +154,12 @@ class LogWorker:
         size = 0
         for batch in batches:
             for record in batch.records:
-                # Before the record: the batch whose last record fills a segment is told with it.
-                if records and size >= self._segment_bytes - self._writer.size_bytes:
+                # Before the record: the batch whose last record fills a segment is told with it. And
+                # one that is too large must not take those before it with it.
+                if records and (
+                    size >= self._segment_bytes - self._writer.size_bytes
+                    or size + len(record) > self._largest_bytes
+                ):
                     await self._write(records, size)
                     _tell(whole)
                     records, whole, size = [], [], 0
@@ -144,19 +174,19 @@ class LogWorker:
         """One write: the records go from the channel into the segment, or are counted as lost."""
         now = trio.current_time()
         was_open = self._writer.is_open
-        appended = None
-        while appended is None:
-            if self._ledger.fits(size, self._settings.spool_max_bytes):
-                with self._ledger.reserved(size):
-                    appended = await self._run_in_thread(self._writer.append, records)
-            if appended is None:
-                victim = self._ledger.take_oldest()
-                if victim is None:
-                    self._lose(len(records), size, DropReason.SPOOL_FULL)
-                    # What is open cannot be dropped, but delivered it can be: that makes room.
-                    await self._rotate()
-                    return
-                await self._janitor.drop(victim, DropReason.SPOOL_FULL)
+        appended = await self._make_room(records, size)
+        if appended is not None and isinstance(appended.error, FileNotFoundError):
+            # The spool has been removed. What was open went with it, what is at hand need not.
+            await self._rotate()
+            was_open = False
+            if await self._keeper.restore():
+                appended = await self._make_room(records, size)
+        if appended is None:
+            self._lose(len(records), size, DropReason.SPOOL_FULL)
+            if size <= self._largest_bytes:
+                # What is open cannot be dropped, but delivered it can be: that makes room.
+                await self._rotate()
+            return
         self._ledger.append(self._lane, appended.records, appended.size_bytes, self._wall_clock())
         if not was_open and self._writer.is_open:
             self._rotate_at = now + self._settings.rotate_seconds
@@ -167,6 +197,25 @@ class LogWorker:
             await self._strand(appended.error)
         elif self._writer.size_bytes >= self._segment_bytes or _is_damaged(appended.error):
             await self._rotate()
+
+    async def _make_room(self, records: Sequence[bytes], size: int) -> Appended | None:
+        """Append, dropping the oldest closed segments as far as that is needed and of use.
+
+        None, and nothing appended, if there is no room all the same.
+        """
+        limit = self._settings.spool_max_bytes
+        while True:
+            if self._ledger.fits(size, limit):
+                with self._ledger.reserved(size):
+                    appended = await self._run_in_thread(self._writer.append, records)
+                if appended is not None:
+                    return appended
+            elif not self._ledger.could_fit(size, limit):
+                return None
+            victim = self._ledger.take_oldest()
+            if victim is None:
+                return None
+            await self._janitor.drop(victim, DropReason.SPOOL_FULL)
 
     def _lose(self, records: int, size: int, reason: DropReason, error: OSError | None = None) -> None:
         self._ledger.lose(records, size, reason)
@@ -180,6 +229,11 @@ class LogWorker:
         async with self._syncing:
             try:
                 stored = await self._run_in_thread(lambda: self._writer.close(sync=sync))
+            except FileNotFoundError as error:
+                # Removed while it was open: there is nothing that the next start could recover.
+                lost = self._ledger.lose_open(self._lane, DropReason.TORN)
+                self._janitor.warn(lost, DropReason.TORN, error)
+                return
             except OSError as error:
                 self._left(error)
                 return

@@ -100,7 +100,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """How often something happened in one interval."""
+    """How often something happened in one interval; as a gauge, how much there is of something."""
 
     name: str
     value: float
@@ -118,6 +118,10 @@ class MetricBatch:
     end_unix_seconds: float
     distributions: tuple[Distribution, ...]
     counters: tuple[Counter, ...]
+    gauges: tuple[Counter, ...] = ()
+    """What there was of something when the interval ended; 0 is a value like any other."""
+    model_version: str = ""
+    """The version of the model that is served; empty if it is not known."""
 
 
 class MetricSink(ABC):

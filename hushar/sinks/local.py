@@ -14,6 +14,7 @@ from typing import Final
 import trio
 
 from hushar.errors import ConfigurationError, Problem, SinkError
+from hushar.sinks.disk import sync_directory
 from hushar.sinks.interface import LogSink, Segment
 
 _KEY: Final = "log.uri"
@@ -58,8 +59,13 @@ def unusable(directory: Path) -> str | None:
 
     Nothing is made: what decides is the nearest part of its path that exists.
     """
-    present = next(path for path in (directory, *directory.parents) if path.exists())
-    if not present.is_dir():
+    try:
+        present = next(path for path in (directory, *directory.parents) if path.exists())
+        is_directory = present.is_dir()
+    except OSError as error:
+        # Not even that can be told: no permission on the way there, a name that is too long.
+        return f"{directory} is not a directory that can be written to: {error.strerror}"
+    if not is_directory:
         return f"{directory} is not a directory that can be written to: {present} is a file"
     if not os.access(present, os.W_OK | os.X_OK):
         return f"{directory} is not a directory that can be written to: no permission in {present}"
@@ -101,13 +107,5 @@ def _copy(source: Path, target: Path, root: Path) -> None:
         raise
     directory = target.parent
     while directory != root.parent:
-        _sync_directory(directory)
+        sync_directory(directory)
         directory = directory.parent
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -48,13 +48,15 @@ class Books(RuleBasedStateMachine):
             self.open[lane][0] += records
             self.open[lane][1] += size
 
-    @rule(lane=st.integers(1, 2), strand=st.booleans())
-    def close(self, lane, strand):
+    @rule(lane=st.integers(1, 2), end=st.sampled_from(["close", "strand", "lose"]))
+    def close(self, lane, end):
         records, size = self.open[lane]
         self.open[lane] = [0, 0]
         self.numbers += 1
-        if strand:
+        if end == "strand":
             self.ledger.strand(lane)
+        elif end == "lose":
+            assert self.ledger.lose_open(lane, DropReason.TORN) == records
         else:
             made = stored(self.numbers, batches=records, size=size + 20, worker=lane) if records else None
             self.ledger.close(lane, made)
@@ -101,7 +103,6 @@ class TestTaking:
         assert ledger.take_next(1) is None
         ledger.give_back(first)
         assert ledger.take_next(1) is first
-        assert not ledger.is_empty(1)
 
     def test_segments_of_more_workers_than_there_are_now_are_all_delivered_by_some_lane(self):
         ledger = Ledger(2)
@@ -137,6 +138,20 @@ class TestRoom:
             assert ledger.fits(40, limit)
             assert not ledger.fits(41, limit)
         assert ledger.fits(100, limit)
+
+    def test_what_dropping_could_make_room_for_is_known_before_anything_is_dropped(self):
+        ledger = Ledger(1)
+        limit = 100 + CLOSING_BYTES
+        ledger.enqueue(1, 30)
+        ledger.append(1, 1, 30, 1.0)
+        for number in (1, 2):
+            ledger.find(stored(number, size=20))
+        assert not ledger.fits(31, limit)
+        assert ledger.could_fit(70, limit)
+        assert not ledger.could_fit(71, limit)
+        ledger.take_next(1)
+        assert ledger.could_fit(50, limit)
+        assert not ledger.could_fit(51, limit)
 
     def test_open_and_closed_segments_count(self):
         ledger = Ledger(1)

@@ -1,7 +1,9 @@
 """The log as a whole: started, stopped, killed and started again."""
 
+import errno
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -45,6 +47,19 @@ class TestStart:
         lock.release()
         async with bench.running(bench.sidecar()):
             pass
+
+    async def test_a_spool_that_cannot_be_read_stops_the_start(self, autojump_clock, bench, monkeypatch):
+        """By a failing call, as file modes mean nothing to root."""
+
+        def refuse(directory):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
+
+        monkeypatch.setattr("hushar.sidecars.log.recover", refuse)
+        async with trio.open_nursery() as nursery:
+            with pytest.raises(ConfigurationError) as refused:
+                await nursery.start(bench.sidecar().run)
+        assert str(refused.value) == f"log.spool_dir: {bench.spool} cannot be read: Permission denied"
+        SpoolLock.acquire(bench.spool).release()
 
     async def test_nothing_is_done_before_it_runs(self, autojump_clock, bench):
         sidecar = bench.sidecar()

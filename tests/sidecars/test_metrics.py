@@ -17,12 +17,14 @@ METRICS = BatchMetrics(2, Timings(1.0, 2.0, 3.0, 4.0, 5.0), (6.0,), (7.0,))
 START = 1_754_000_000.0
 
 
-def made(sinks=None, *, totals=(), **settings) -> MetricsSidecar:
+def made(sinks=None, *, totals=(), gauges=(), model_version="", **settings) -> MetricsSidecar:
     return MetricsSidecar(
         MetricsSettings(**settings),
         {"memory": MemoryMetricSink()} if sinks is None else sinks,
         model_id="m",
+        model_version=model_version,
         totals=totals,
+        gauges=gauges,
         wall_clock=lambda: START + trio.current_time(),
     )
 
@@ -122,6 +124,37 @@ class TestTotals:
             assert sidecar.statistics().queued_values == 0
         assert counts(sink.batches[0])["MetricValuesDropped",] == 24
         assert counts(sink.batches[0])["Batches",] == 2
+
+
+class TestGauges:
+    async def test_they_are_emitted_as_they_are_at_the_intervals_end(self, autojump_clock):
+        sink = MemoryMetricSink()
+        calls = [5.0]
+        source = lambda: [Counter("InFlight", calls[0], {})]  # noqa: E731
+        other = lambda: [Counter("QueuedCalls", 0, {})]  # noqa: E731
+        async with running(made({"memory": sink}, gauges=[source, other], interval_seconds=1)):
+            await trio.sleep(2.5)
+            calls[0] = 3.0
+            await trio.sleep(1)
+            calls[0] = 0.0
+        assert [[(gauge.name, gauge.value) for gauge in batch.gauges] for batch in sink.batches] == [
+            [("InFlight", value), ("QueuedCalls", 0)] for value in (5, 5, 3)
+        ]
+
+    async def test_a_gauge_of_0_is_part_of_an_interval_and_no_reason_for_one(self, autojump_clock):
+        sink = MemoryMetricSink()
+        idle = lambda: [Counter("InFlight", 0, {})]  # noqa: E731
+        async with running(made({"memory": sink}, gauges=[idle], interval_seconds=1)) as sidecar:
+            await trio.sleep(10)
+            sidecar.outlet(METRICS)
+        (batch,) = sink.batches
+        assert batch.gauges == (Counter("InFlight", 0, {}),)
+
+    async def test_each_batch_says_which_version_of_the_model_it_is_about(self, autojump_clock):
+        sink = MemoryMetricSink()
+        async with running(made({"memory": sink}, model_version="1a2b")) as sidecar:
+            sidecar.outlet(METRICS)
+        assert sink.batches[0].model_version == "1a2b"
 
 
 class TestSinks:

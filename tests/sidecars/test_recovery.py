@@ -107,6 +107,59 @@ class TestRecover:
         assert recover(directory).torn_records == 7
         assert list(directory.iterdir()) == []
 
+    @pytest.mark.parametrize("size", [1, 100, 4096])
+    def test_a_closed_segment_of_zeros_has_lost_its_records(self, spool, identity, size):
+        """What a power cut leaves without fsync: name and length, and nothing of the content."""
+        directory, _ = spool
+        (directory / identity.closed_name(3)).write_bytes(bytes(size))
+        recovered = recover(directory)
+        assert (recovered.segments, recovered.torn_records) == ((), 3)
+        assert list(directory.iterdir()) == []
+
+    @pytest.mark.parametrize("tail", ["nothing", "half", "zeros"])
+    def test_a_closed_segment_is_cut_to_what_is_whole_and_says_how_much_that_is(
+        self, spool, record, identity, ids, caplog, tail
+    ):
+        directory, _ = spool
+        behind = {"nothing": b"", "half": record("torn")[:-1], "zeros": bytes(512)}[tail]
+        (directory / identity.closed_name(5)).write_bytes(record("a") + record("b") + behind)
+        recovered = recover(directory)
+        (stored,) = recovered.segments
+        content = stored.segment.path.read_bytes()
+        assert recovered.torn_records == 3
+        assert ids(content) == ["a", "b"]
+        assert content.endswith(identity.info(2))
+        assert (stored.segment.batches, stored.segment.size_bytes) == (2, len(content))
+        assert list(directory.iterdir()) == [directory / identity.closed_name(2)]
+        assert "3 records lost" in caplog.text
+
+    def test_a_closed_segment_whose_info_is_torn_gets_it_again_and_has_lost_nothing(
+        self, spool, record, identity
+    ):
+        directory, _ = spool
+        path = directory / identity.closed_name(1)
+        path.write_bytes(record("a") + identity.info(1)[:-2])
+        recovered = recover(directory)
+        assert recovered.torn_records == 0
+        assert [stored.segment.path for stored in recovered.segments] == [path]
+        assert path.read_bytes() == record("a") + identity.info(1)
+
+    def test_a_closed_segment_without_info_is_whole(self, spool, record, identity):
+        """Closed on a full disk."""
+        directory, _ = spool
+        path = directory / identity.closed_name(1)
+        path.write_bytes(record("a"))
+        assert recover(directory).torn_records == 0
+        assert path.read_bytes() == record("a")
+
+    def test_a_file_with_an_odd_name_is_left_alone(self, spool, record, identity):
+        directory, leave = spool
+        leave(record("a"))
+        odd = directory / SegmentIdentity("odd", 2**32, 1, 0, identity.unique, 10**19).open_name
+        odd.write_bytes(record("b"))
+        assert [stored.identity for stored in recover(directory).segments] == [identity]
+        assert odd.read_bytes() == record("b")
+
     def test_the_oldest_comes_first_and_other_files_are_left_alone(self, spool, record, identity):
         directory, leave = spool
         micros = [5_000_000, 3_000_000, 4_000_000]

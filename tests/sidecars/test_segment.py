@@ -36,10 +36,10 @@ class TestNames:
         st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True),
         st.integers(1, 2**32 - 1),
         st.integers(1, 2**64 - 1),
-        st.integers(0, 2**64 - 1),
+        st.integers(0, 2**63 - 1),
         st.uuids(version=4),
-        st.integers(0, 4_000_000_000_000_000),
-        st.integers(1, 2**64 - 1),
+        st.integers(0, 253_402_300_799_999_999),
+        st.integers(1, 2**63 - 1),
     )
     def test_a_file_name_says_everything_and_fits_a_file_system(
         self, instance, worker, number, total, unique, micros, batches
@@ -48,6 +48,9 @@ class TestNames:
         assert parse_name(identity.open_name) == (identity, None)
         assert parse_name(identity.closed_name(batches)) == (identity, batches)
         assert len(identity.closed_name(batches).encode()) <= 255
+        # What a name may say can be written down.
+        assert identity.key.endswith(f"/{unique}_{micros}.pb")
+        assert structs_pb2.InferenceLogs.FromString(identity.info(batches))
 
     @pytest.mark.parametrize(
         "name",
@@ -63,6 +66,21 @@ class TestNames:
         ],
     )
     def test_other_files_are_no_segments(self, name):
+        assert parse_name(name) is None
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            f"host.w{2**32}.s1.t0.{UUID}_1.open",
+            f"host.w1.s{2**64}.t0.{UUID}_1.open",
+            f"host.w1.s1.t{2**64}.{UUID}_1.open",
+            f"host.w1.s1.t{2**64 - 1}.{UUID}_1.open",
+            f"host.w1.s1.t0.{UUID}_253402300800000000.open",
+            f"host.w1.s1.t0.{UUID}_99999999999999999999.n3.pb",
+            f"host.w1.s1.t0.{UUID}_1.n{2**64}.pb",
+        ],
+    )
+    def test_numbers_that_no_segment_can_have_are_no_segments(self, name):
         assert parse_name(name) is None
 
     @pytest.mark.parametrize(
@@ -138,6 +156,39 @@ class TestSync:
         opened.sync()
         assert disk.syncs == 2
         opened.abandon()
+
+    @pytest.mark.parametrize("directory", [False, True])
+    def test_what_a_failed_sync_has_not_forced_is_for_the_next_one(
+        self, opened, disk, record, monkeypatch, directory
+    ):
+        opened.append([record("a")])
+        with monkeypatch.context() as patch:
+            if directory:
+
+                def fail(descriptor: int) -> None:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+                patch.setattr(os, "fsync", fail)
+            else:
+                disk.sync_error = errno.EIO
+            with pytest.raises(OSError, match="Input/output error"):
+                opened.sync()
+        disk.sync_error = None
+        assert opened.unsynced
+        opened.sync()
+        assert disk.syncs == 2
+        assert not opened.unsynced
+        opened.abandon()
+
+
+class TestRemoved:
+    def test_a_file_that_somebody_has_deleted_is_known_to_be_gone(self, opened, record):
+        opened.append([record("a")])
+        assert not opened.is_removed
+        opened.path.unlink()
+        assert opened.is_removed
+        with pytest.raises(FileNotFoundError):
+            opened.close(sync=False)
 
 
 class TestClosing:

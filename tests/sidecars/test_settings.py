@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from hushar.sidecars.settings import LogSettings, MetricsSettings
+from hushar.sidecars.settings import LogSettings, MetricsSettings, spool_problem
 
 MIB = 1024 * 1024
 
@@ -42,3 +42,18 @@ def test_the_metrics_defaults_are_the_public_ones():
 def test_settings_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         LogSettings().workers = 2
+
+
+@pytest.mark.parametrize("workers", [1, 3, 64])
+def test_the_spool_holds_a_segment_of_every_worker_or_is_too_small(workers):
+    least = workers * (64 * 1024 + 256)
+    assert spool_problem(LogSettings(workers=workers, spool_max_bytes=least)) is None
+    problem = spool_problem(LogSettings(workers=workers, spool_max_bytes=least - 1))
+    assert problem == (
+        f"{least - 1} bytes are too few: each worker has a segment of its own, of at least 65536 bytes and "
+        f"256 to close it, which with log.workers = {workers} takes {least}"
+    )
+
+
+def test_the_defaults_have_room():
+    assert spool_problem(LogSettings()) is None

@@ -79,6 +79,37 @@ class TestLock:
             holder.kill()
         SpoolLock.acquire(tmp_path).release()
 
+    def test_a_directory_that_was_removed_is_made_and_held_again(self, tmp_path):
+        spool = tmp_path / "spool"
+        lock = SpoolLock.acquire(spool)
+        shutil.rmtree(spool)
+        lock.regain()
+        assert spool.stat().st_mode & 0o777 == 0o700
+        with pytest.raises(ConfigurationError, match=f"in use by process {os.getpid()}"):
+            SpoolLock.acquire(spool)
+        lock.release()
+        SpoolLock.acquire(spool).release()
+
+    def test_a_directory_that_is_there_is_held_as_it_was(self, tmp_path):
+        lock = SpoolLock.acquire(tmp_path)
+        inode = (tmp_path / "lock").stat().st_ino
+        lock.regain()
+        assert (tmp_path / "lock").stat().st_ino == inode
+        with pytest.raises(ConfigurationError, match="in use"):
+            SpoolLock.acquire(tmp_path)
+        lock.release()
+
+    def test_a_directory_that_another_has_made_meanwhile_is_the_others(self, tmp_path):
+        spool = tmp_path / "spool"
+        lock = SpoolLock.acquire(spool)
+        shutil.rmtree(spool)
+        other = SpoolLock.acquire(spool)
+        with pytest.raises(ConfigurationError, match="in use"):
+            lock.regain()
+        other.release()
+        lock.regain()
+        lock.release()
+
     def test_the_directory_is_made_for_its_owner_only(self, tmp_path):
         SpoolLock.acquire(tmp_path / "a" / "spool").release()
         assert (tmp_path / "a" / "spool").stat().st_mode & 0o777 == 0o700
@@ -153,6 +184,15 @@ class TestWriter:
         appended = writer.append([record("a")])
         assert appended.records == 0
         assert isinstance(appended.error, FileNotFoundError)
+
+    def test_nothing_is_written_to_a_file_that_somebody_has_deleted(self, writer, record, tmp_path):
+        writer.append([record("a")])
+        (path,) = tmp_path.iterdir()
+        path.unlink()
+        appended = writer.append([record("b")])
+        assert (appended.records, appended.size_bytes) == (0, 0)
+        assert isinstance(appended.error, FileNotFoundError)
+        assert appended.error.filename == str(path)
 
     def test_what_is_abandoned_is_counted_in_the_total_of_the_next(self, writer, record, tmp_path):
         writer.append([record("a")])

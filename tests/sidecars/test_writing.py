@@ -2,14 +2,16 @@
 what happens when there is no room."""
 
 import errno
+import shutil
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from hushar.errors import SinkError
+from hushar.errors import ConfigurationError, SinkError
 from hushar.records import LogBatch
 from hushar.sidecars.ledger import DropReason
+from hushar.sidecars.spool import SpoolLock
 
 
 def down(bench):
@@ -197,6 +199,36 @@ class TestLimits:
             sidecar.outlet(LogBatch((record("y"),)))
         assert bench.delivered_ids == ["y"]
 
+    async def test_a_record_larger_than_the_spool_takes_nothing_with_it(
+        self, autojump_clock, bench, record, is_balanced
+    ):
+        """Neither what is closed, nor what is open, nor what is written with it."""
+        down(bench)
+        settings = {"rotate_bytes": 300, "spool_max_bytes": 2000, "drain_seconds": 0}
+        async with bench.running(bench.sidecar(**settings)) as sidecar:
+            sidecar.outlet(LogBatch((record("a" * 300), record("b" * 300))))
+            await wait_all_tasks_blocked()
+            closed = sorted(path.name for path in bench.spool.glob("*.pb"))
+            sidecar.outlet(LogBatch((record("c"), record("x" * 3000), record("d"))))
+            await wait_all_tasks_blocked()
+            assert sorted(path.name for path in bench.spool.glob("*.pb")) == closed
+            assert len(closed) == 2
+            assert sidecar.statistics().dropped_records[DropReason.SPOOL_FULL] == 1
+            assert sidecar.statistics().spooled_records == 4
+            assert is_balanced(sidecar)
+
+    async def test_nothing_closed_is_dropped_where_that_does_not_make_enough_room(
+        self, autojump_clock, bench, record
+    ):
+        down(bench)
+        settings = {"rotate_bytes": 600, "spool_max_bytes": 2000, "drain_seconds": 0}
+        async with bench.running(bench.sidecar(**settings)) as sidecar:
+            for name in ("a" * 600, "b" * 500, "x" * 1300):
+                sidecar.outlet(LogBatch((record(name),)))
+                await wait_all_tasks_blocked()
+            assert sidecar.statistics().dropped_records[DropReason.SPOOL_FULL] == 1
+            assert sidecar.statistics().spooled_records == 2
+
     async def test_a_file_that_cannot_be_deleted_is_lost_all_the_same(
         self, autojump_clock, bench, record, is_balanced, caplog
     ):
@@ -320,3 +352,60 @@ class TestFullDisk:
         async with bench.running(bench.sidecar()):
             await wait_all_tasks_blocked()
         assert bench.delivered == [["1"], ["0"]]
+
+
+class TestRemovedSpool:
+    @pytest.mark.parametrize("settings", [{}, {"spool_min_free_bytes": 1}])
+    async def test_it_is_made_and_held_again_and_only_what_was_in_it_is_lost(
+        self, autojump_clock, bench, record, is_balanced, caplog, settings
+    ):
+        sidecar = bench.sidecar(workers=2, **settings)
+        if settings:
+            # What the system says of a directory that is not there.
+            bench.disk.free_bytes = lambda directory: directory.stat() and 10**9
+        async with bench.running(sidecar):
+            sidecar.outlet(LogBatch((record("gone"),)))
+            await wait_all_tasks_blocked()
+            shutil.rmtree(bench.spool)
+            for name in "abc":
+                sidecar.outlet(LogBatch((record(name),)))
+                await wait_all_tasks_blocked()
+            assert sidecar.statistics().dropped_records[DropReason.TORN] == 1
+            assert sidecar.statistics().spooled_records == 3
+            assert is_balanced(sidecar)
+            with pytest.raises(ConfigurationError, match="in use"):
+                SpoolLock.acquire(bench.spool)
+        assert sorted(bench.delivered_ids) == ["a", "b", "c"]
+        assert is_balanced(sidecar)
+        assert "1 records dropped: torn ([Errno 2] No such file or directory" in caplog.text
+
+    async def test_a_segment_that_is_removed_before_it_is_closed_is_lost(
+        self, autojump_clock, bench, record, is_balanced
+    ):
+        sidecar = bench.sidecar(rotate_seconds=60)
+        async with bench.running(sidecar):
+            sidecar.outlet(LogBatch((record("a"), record("b"))))
+            await wait_all_tasks_blocked()
+            shutil.rmtree(bench.spool)
+            await trio.sleep(61)
+            now = sidecar.statistics()
+            assert (now.dropped_records[DropReason.TORN], now.spooled_records, now.spool_bytes) == (2, 0, 0)
+            assert is_balanced(sidecar)
+
+    async def test_where_it_cannot_be_made_again_records_are_lost_and_the_reason_said(
+        self, autojump_clock, bench, record, is_balanced, caplog
+    ):
+        sidecar = bench.sidecar()
+        async with bench.running(sidecar):
+            shutil.rmtree(bench.spool)
+            bench.spool.symlink_to("nowhere")
+            for name in "abc":
+                sidecar.outlet(LogBatch((record(name),)))
+                await wait_all_tasks_blocked()
+            assert sidecar.statistics().dropped_records[DropReason.DISK_FULL] == 3
+            assert is_balanced(sidecar)
+            assert caplog.text.count("the spool was removed: log.spool_dir: ") == 1
+            bench.spool.unlink()
+            sidecar.outlet(LogBatch((record("d"),)))
+        assert bench.delivered_ids == ["d"]
+        assert "1 records dropped: disk_full ([Errno 2] No such file or directory" in caplog.text

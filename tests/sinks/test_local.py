@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hushar.errors import ConfigurationError, SinkError
-from hushar.sinks.local import LocalLogSink
+from hushar.sinks.local import LocalLogSink, unusable
 from hushar.testing import check_log_sink, segment
 
 
@@ -146,3 +146,31 @@ class TestOpening:
         monkeypatch.setattr("tempfile.TemporaryFile", refuse)
         with pytest.raises(ConfigurationError, match=r"^log\.uri: .*: Permission denied$"):
             await LocalLogSink(logs).open()
+
+
+class TestChecking:
+    def test_a_directory_that_is_not_there_yet_is_no_problem_and_is_not_made(self, tmp_path):
+        assert unusable(tmp_path / "a" / "b") is None
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_file_on_the_way_is_named(self, logs):
+        logs.write_bytes(b"")
+        message = f"{logs / 'x'} is not a directory that can be written to: {logs} is a file"
+        assert unusable(logs / "x") == message
+
+    async def test_a_name_that_is_too_long_is_one_message(self, tmp_path):
+        directory = tmp_path / ("x" * 300)
+        with pytest.raises(ConfigurationError) as refused:
+            await LocalLogSink(directory).check()
+        assert str(refused.value) == (
+            f"log.uri: {directory} is not a directory that can be written to: File name too long"
+        )
+
+    def test_a_way_without_permission_is_one_message(self, logs, monkeypatch):
+        """By a failing call, as file modes mean nothing to root."""
+
+        def refuse(path: Path) -> bool:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        monkeypatch.setattr(Path, "exists", refuse)
+        assert unusable(logs) == f"{logs} is not a directory that can be written to: Permission denied"

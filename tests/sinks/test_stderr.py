@@ -1,8 +1,9 @@
-"""One line an interval: JSON that every tool reads, or the same for a person."""
+"""One line an interval: JSON that every tool reads."""
 
 import io
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,15 +37,19 @@ def batch(*counters: Counter, distributions: tuple[Distribution, ...] = ()) -> M
     )
 
 
-FULL = batch(
-    Counter("Requests", 3, {"status": "OK"}),
-    Counter("Requests", 1, {"status": "INTERNAL"}),
-    Counter("Rows", 4.0, {}),
-    Counter("LogRecordsDropped", 0, {"reason": "torn"}),
-    distributions=(
-        Distribution("InferenceTime", "Microseconds", np.arange(1.0, 101.0)),
-        Distribution("BatchRows", "Count", np.array([1.5, 2.0]), np.array([1, 3])),
+FULL = replace(
+    batch(
+        Counter("Requests", 3, {"status": "OK"}),
+        Counter("Requests", 1, {"status": "INTERNAL"}),
+        Counter("Rows", 4.0, {}),
+        Counter("LogRecordsDropped", 0, {"reason": "torn"}),
+        distributions=(
+            Distribution("InferenceTime", "Microseconds", np.arange(1.0, 101.0)),
+            Distribution("BatchRows", "Count", np.array([1.5, 2.0]), np.array([1, 3])),
+        ),
     ),
+    gauges=(Counter("InFlight", 2, {}), Counter("QueuedCalls", 0, {})),
+    model_version="1a2b",
 )
 
 
@@ -63,6 +68,7 @@ async def test_an_interval_is_one_line_of_json_in_one_write():
     assert json.loads(line) == {
         "metrics": "HusharService",
         "dimensions": {"ModelId": "m"},
+        "model_version": "1a2b",
         "interval_seconds": 60.25,
         "time": "2025-07-31T22:14:20.250Z",
         "distributions": {
@@ -86,6 +92,7 @@ async def test_an_interval_is_one_line_of_json_in_one_write():
             },
         },
         "counters": {"Requests": {"OK": 3, "INTERNAL": 1}, "Rows": 4},
+        "gauges": {"InFlight": 2, "QueuedCalls": 0},
     }
 
 
@@ -95,15 +102,14 @@ async def test_nothing_happened_is_no_line():
     assert stream.writes == []
 
 
-async def test_the_text_form_says_the_same_in_one_line():
+async def test_calls_that_hang_are_a_line_though_nothing_has_happened():
     stream = Stream()
-    await StderrMetricSink(stream, "text").emit(FULL)
-    assert stream.writes == [
-        "2025-07-31T22:14:20.250Z metrics HusharService ModelId=m 60.25 s"
-        " | InferenceTime µs count=100 mean=50.5 p50=50 p90=90 p99=99 max=100"
-        " | BatchRows count=4 mean=1.875 p50=2 p90=2 p99=2 max=2"
-        " | Requests OK=3 INTERNAL=1 | Rows 4\n"
-    ]
+    sink = StderrMetricSink(stream)
+    await sink.emit(replace(batch(), gauges=(Counter("InFlight", 0, {}),)))
+    assert stream.writes == []
+    await sink.emit(replace(batch(), gauges=(Counter("InFlight", 3, {}),)))
+    (line,) = stream.writes
+    assert json.loads(line)["gauges"] == {"InFlight": 3}
 
 
 async def test_what_json_cannot_say_is_null():
