@@ -33,6 +33,7 @@ from hushar.inference.scoring import Scorer
 from hushar.plugins.interface import ServiceContext
 from hushar.rpc import Server
 from hushar.services import native
+from hushar.sinks.interface import Counter
 
 log = logging.getLogger("hushar")
 
@@ -50,7 +51,7 @@ async def serve(prepared: Prepared, *, stream: TextIO) -> bool:
     for warning in prepared.loaded.warnings:
         log.warning("%s", warning)
     with _configuration_errors(prepared):
-        sidecars = make_sidecars(prepared)
+        sidecars = make_sidecars(prepared, [lambda: _gauges(server, batcher)])
         batcher = _make_batcher(prepared, sidecars)
         server = _make_server(prepared, batcher)
         async with trio.open_nursery() as signals:
@@ -92,6 +93,12 @@ def _leaves(group: BaseExceptionGroup[ConfigurationError]) -> Iterator[Configura
             yield from _leaves(error)
         else:
             yield error
+
+
+def _gauges(server: Server, batcher: Batcher) -> Iterator[Counter]:
+    """What an operator wants to know of this moment."""
+    yield Counter("InFlight", server.in_flight, {})
+    yield Counter("QueuedCalls", batcher.statistics().waiting_calls, {})
 
 
 def _make_batcher(prepared: Prepared, sidecars: Sidecars) -> Batcher:

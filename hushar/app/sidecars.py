@@ -2,7 +2,7 @@
 
 import dataclasses
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,10 @@ import trio
 
 from hushar.app.preparing import Prepared
 from hushar.config.uris import local_path, scheme_of
+from hushar.errors import ConfigurationError
 from hushar.sidecars.log import LogSidecar
-from hushar.sidecars.metrics import MetricsSidecar
-from hushar.sidecars.settings import LogSettings, MetricsSettings
+from hushar.sidecars.metrics import Gauges, MetricsSidecar
+from hushar.sidecars.settings import LogSettings, MetricsSettings, spool_problem
 from hushar.sidecars.spool import default_spool_dir
 
 Settings = TypeVar("Settings", LogSettings, MetricsSettings)
@@ -49,18 +50,24 @@ class Sidecars:
                 self.metrics.close()
 
 
-def make_sidecars(prepared: Prepared) -> Sidecars:
-    """The sidecars of a prepared server; nothing of them runs yet."""
+def make_sidecars(prepared: Prepared, gauges: Sequence[Gauges] = ()) -> Sidecars:
+    """The sidecars of a prepared server; nothing of them runs yet. `gauges`: what goes into the metrics
+    as it is at the end of an interval."""
     configuration = prepared.configuration
     log = None
     if prepared.log_sink is not None:
         settings = _settings(LogSettings, configuration.log)
+        unfit = spool_problem(settings)
+        if unfit is not None:
+            raise ConfigurationError([prepared.loaded.problem("log.spool_max_bytes", unfit)])
         log = LogSidecar(settings, prepared.log_sink, spool_dir(prepared), instance=str(uuid.uuid4()))
     metrics = MetricsSidecar(
         _settings(MetricsSettings, configuration.metrics),
         prepared.metric_sinks,
         model_id=configuration.model_id,
+        model_version=prepared.served.version,
         totals=() if log is None else (log.counters,),
+        gauges=gauges,
     )
     return Sidecars(log, metrics)
 
