@@ -277,6 +277,8 @@ class FakeServer:
 
     fails: Exception | None = None
 
+    in_flight = 0
+
     def __init__(self, port, ssl_context, *, host, connection_concurrency, drain_seconds):
         self.drain = trio.Event().set
 
