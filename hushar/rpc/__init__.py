@@ -1,6 +1,6 @@
-"""gRPC over HTTP/2: a server that runs what is written for purerpc on trio. Knows nothing of hushar."""
+"""gRPC over HTTP/2: a sans-IO engine, its trio driver, and `Server`. Knows nothing of hushar."""
 
-from hushar.rpc.calls import RawCall
+from hushar.rpc.calls import RawCall, Request
 from hushar.rpc.server import Server
 
-__all__ = ["RawCall", "Server"]
+__all__ = ["RawCall", "Request", "Server"]

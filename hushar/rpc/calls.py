@@ -1,48 +1,197 @@
-"""A raw unary call: message bytes in, message bytes or a status out, no task of its own."""
+"""A call at the server: what a handler sees of it, raw or not.
 
-from typing import Any
+One object a call. The engine makes it of a header block, fills it, and sends what it answers with; a
+raw method gets these very objects, an ordinary method is run by the driver with one.
+"""
 
-import purerpc
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from purerpc import Status, StatusCode
+
+from hushar.rpc.request_head import RequestHead, custom_metadata, first, text_of
+from hushar.rpc.status import encode_metadata
+from hushar.rpc.streams import Stream
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from hushar.rpc.header_blocks import Field
+    from hushar.rpc.server_engine import ServerConnection
 
 
-class RawCall:
-    """One call of a method that was registered with `Server.add_raw_unary`.
+class RawCall(Stream):
+    """One call. Used in the event loop's thread only.
 
-    Used in the event loop's thread only. `reply` or `fail` may be called now or later, once; nothing
-    happens once the call is over.
+    `reply` or `fail` may be called now or later, once; nothing happens once the call is over.
     """
 
-    __slots__ = ("_end", "_over", "message", "request", "response", "status")
+    __slots__ = (
+        "_request",
+        "answered",
+        "body_bytes",
+        "compressed",
+        "connection",
+        "deadline",
+        "handler",
+        "head",
+        "leading",
+        "leading_sent",
+        "message",
+        "messages",
+        "over",
+        "started",
+        "trailing",
+    )
 
-    def __init__(self, message: bytes, request: Any, end: Any) -> None:
-        """`end` is called without arguments as soon as `response` or `status` is set."""
-        self.message = message
-        self.request = request
-        """purerpc's event of the request: metadata, timeout, service and method name."""
-        self.response: bytes | None = None
-        self.status: purerpc.Status | None = None
-        self._end = end
-        self._over = False
+    def __init__(self, connection: "ServerConnection", stream_id: int, head: RequestHead) -> None:
+        Stream.__init__(self, stream_id, connection.peer_window, connection.stream_window)
+        self.connection = connection
+        self.head = head
+        self.message = b""
+        """The request, once it is complete (of a method with one request)."""
+        self.deadline = math.inf
+        """On the driver's clock."""
+        self.over = False
+        """Nobody waits for more: answered, cancelled, past its deadline, or the connection is lost."""
+        self.answered = False
+        """Over by an answer of ours."""
+        self.compressed = False
+        """The request's message was compressed."""
+        self.body_bytes = 0
+        self.messages = 0
+        self.leading: list[Field] | None = None
+        self.leading_sent = False
+        self.trailing: list[Field] | None = None
+        self.handler: Any = None
+        """What the driver keeps of a call that has a task."""
+        self.started = 0.0
+        self._request: Request | None = None
 
     @property
     def cancelled(self) -> bool:
         """Whether nobody waits for an answer any more."""
-        return self._over and self.response is None and self.status is None
+        return self.over and not self.answered
+
+    @property
+    def request(self) -> "Request":
+        """Metadata, deadline and peer of the call; what an ordinary handler gets as `request`."""
+        if self._request is None:
+            self._request = Request(self)
+        return self._request
 
     def reply(self, message: bytes, /) -> None:
-        """Answer OK."""
-        if not self._over:
-            self._over = True
-            self.response = message
-            self._end()
+        """Answer OK with this message."""
+        if not self.over:
+            self.connection.reply(self, message)
 
-    def fail(self, code: purerpc.StatusCode, text: str) -> None:
+    def fail(self, code: StatusCode, text: str = "") -> None:
         """Answer with another status than OK; `text` is sent to the client."""
-        if not self._over:
-            self._over = True
-            self.status = purerpc.Status(code, text)
-            self._end()
+        if not self.over:
+            self.connection.end_call(self, Status(code, text))
 
-    def abandon(self) -> None:
-        """The caller has gone; what is answered from now on is not sent."""
-        self._over = True
+
+class Request:
+    """What a call's header block says, under purerpc's names and some of our own."""
+
+    __slots__ = ("_call", "_metadata")
+
+    def __init__(self, call: RawCall) -> None:
+        self._call = call
+        self._metadata: tuple[tuple[str, str | bytes], ...] | None = None
+
+    @property
+    def stream_id(self) -> int:
+        """The HTTP/2 stream's id."""
+        return self._call.id
+
+    @property
+    def scheme(self) -> str:
+        """`http` or `https`, as the client says."""
+        return text_of(self._call.head.scheme)
+
+    @property
+    def service_name(self) -> str:
+        """The path's first part, `pkg.Service`."""
+        return text_of(self._call.head.path).strip("/").partition("/")[0]
+
+    @property
+    def method_name(self) -> str:
+        """The path's second part."""
+        return text_of(self._call.head.path).strip("/").partition("/")[2]
+
+    @property
+    def custom_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        """The client's own metadata in wire order; names that end in `-bin` have bytes."""
+        if self._metadata is None:
+            self._metadata = custom_metadata(self._call.head.fields)
+        return self._metadata
+
+    @property
+    def timeout(self) -> "timedelta | None":
+        """The client's `grpc-timeout`; `deadline` is what is left to act on."""
+        from datetime import timedelta  # noqa: PLC0415 - rarely asked for
+
+        seconds = self._call.head.timeout
+        return None if seconds is None else timedelta(seconds=min(seconds, timedelta.max.total_seconds() - 1))
+
+    @property
+    def deadline(self) -> float:
+        """When the call is over, on trio's clock; `math.inf` without a deadline."""
+        return self._call.deadline
+
+    @property
+    def authority(self) -> str | None:
+        """`:authority`, or Host."""
+        value = self._call.head.authority
+        return None if value is None else text_of(value)
+
+    @property
+    def content_type(self) -> str | None:
+        """The request's content type."""
+        return self._text(b"content-type")
+
+    @property
+    def user_agent(self) -> str | None:
+        """The client's library."""
+        return self._text(b"user-agent")
+
+    @property
+    def message_type(self) -> str | None:
+        """`grpc-message-type`, where a client sends it."""
+        return self._text(b"grpc-message-type")
+
+    @property
+    def message_encoding(self) -> str | None:
+        """`grpc-encoding`."""
+        return self._text(b"grpc-encoding")
+
+    @property
+    def message_accept_encoding(self) -> str | None:
+        """`grpc-accept-encoding`."""
+        return self._text(b"grpc-accept-encoding")
+
+    @property
+    def peer(self) -> str:
+        """`ipv4:127.0.0.1:40001`, `ipv6:[::1]:1` or `unix:`."""
+        return self._call.connection.peer
+
+    @property
+    def peer_certificate(self) -> Any:
+        """The client's certificate as `SSLSocket.getpeercert()` has it, or None."""
+        return self._call.connection.peer_certificate
+
+    def set_leading_metadata(self, pairs: Iterable[tuple[str, str | bytes]]) -> None:
+        """Send metadata before the first message. RuntimeError once that has been sent."""
+        if self._call.leading_sent or self._call.over:
+            raise RuntimeError("the leading metadata has been sent")
+        self._call.leading = encode_metadata(pairs)
+
+    def set_trailing_metadata(self, pairs: Iterable[tuple[str, str | bytes]]) -> None:
+        """Send metadata with the status, also with that of an error."""
+        self._call.trailing = encode_metadata(pairs)
+
+    def _text(self, name: bytes) -> str | None:
+        value = first(self._call.head.fields, name)
+        return None if value is None else text_of(value)

@@ -1,252 +1,242 @@
-"""`Server`: purerpc's, with raw unary methods, a host to bind, exceptions hidden, and a drain.
+"""`Server`: purerpc's, on an engine and a driver of our own.
 
-What stands below is stock purerpc behind the interface that an engine of our own will have: only its
-connection handler is extended, where it would leak an exception's text to a client or end a
-connection while calls run on it.
+What is written for purerpc on trio runs on it: services, servicers, generated code, status types. It
+departs where that is documented (docs/rpc.md): it binds loopback unless told otherwise, takes 4 MiB a
+message, runs on trio only, and tells a client nothing of an exception.
 """
 
-import functools
+import dataclasses
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import resource
+import socket
+import ssl
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Final
 
-import anyio
-import anyio.abc
 import purerpc
+import sniffio
 import trio
-from anyio.streams.tls import TLSListener
-from hyperframe.frame import GoAwayFrame
-from purerpc.grpc_proto import GRPCProtoSocket
-from purerpc.server import BoundRPCMethod, ConnectionHandler
 
 from hushar.rpc.calls import RawCall
+from hushar.rpc.driver import Driver
+from hushar.rpc.handlers import Handler, run_call
+from hushar.rpc.keeping import ConnectionState, Lifetimes
+from hushar.rpc.limits import Limits
+from hushar.rpc.listeners import bind, bind_unix, close_all
+from hushar.rpc.server_context import After, Before, Budget, Route, ServerContext
 
 log = logging.getLogger("hushar.rpc")
 
-_LARGEST_STREAM_ID = 2**31 - 1
-_QUIET_SECONDS = 0.05
-"""A drain waits until no call has been in flight for this long: a client that has not yet read the
-GOAWAY may still begin one."""
-
 Receive = Callable[[Sequence[RawCall]], None]
 
-
-class RawMessage:
-    """A message that is not decoded; has the two methods of protobuf's that purerpc calls."""
-
-    def __init__(self, data: bytes = b"") -> None:
-        self.data = data
-
-    def ParseFromString(self, data: bytes) -> None:  # noqa: N802 - protobuf's name
-        """Keep the bytes."""
-        self.data = bytes(data)
-
-    def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
-        """The bytes."""
-        return self.data
+_LIMITS: Final = frozenset(field.name for field in dataclasses.fields(Limits)) - {"connection_concurrency"}
+_LIFETIMES: Final = frozenset(field.name for field in dataclasses.fields(Lifetimes))
+_OWN: Final = {
+    "unix_socket": None,
+    "reuse_port": False,
+    "drain_seconds": 30.0,
+    "max_connections": 1024,
+    "max_connections_per_address": None,
+    "max_in_flight": None,
+    "max_in_flight_bytes": 256 * 1024 * 1024,
+}
+_SPARE_DESCRIPTORS: Final = 64
+"""Open files beside the connections: listeners, logs, libraries."""
 
 
 class Server(purerpc.Server):  # type: ignore[misc]  # purerpc is untyped
-    """A purerpc.Server that binds one host, hides exceptions, drains, and serves raw unary methods."""
+    """A gRPC server. `async with` nothing: `serve_async` runs it, in a nursery of the caller's."""
 
     def __init__(
         self,
         port: int = 50055,
-        ssl_context: Any = None,
+        ssl_context: ssl.SSLContext | None = None,
         *,
         host: str = "127.0.0.1",
         connection_concurrency: int = 200,
-        drain_seconds: float = 30.0,
+        require_alpn: bool = False,
+        **settings: Any,
     ) -> None:
-        """`connection_concurrency`: calls in flight a connection; `drain_seconds`: how long `drain`
-        waits for calls in flight."""
+        """Every key of the sections `server` and `http2` of the configuration is an argument.
+
+        `connection_concurrency`: calls in flight a connection; `require_alpn`: refuse TLS clients that
+        do not offer `h2`. Raises TypeError for an argument that is no such key.
+        """
+        unknown = settings.keys() - _LIMITS - _LIFETIMES - _OWN.keys()
+        if unknown:
+            raise TypeError(f"Server() got an unexpected keyword argument {min(unknown)!r}")
         super().__init__(port, ssl_context)
         self.port: int = port
         self.host = host
-        self.connection_concurrency = connection_concurrency
-        self.drain_seconds = drain_seconds
-        self.in_flight = 0
-        self._raw: dict[str, dict[str, Receive]] = {}
-        self._handlers: set[_Handler] = set()
+        self._require_alpn = require_alpn
+        own: dict[str, Any] = {name: settings.get(name, default) for name, default in _OWN.items()}
+        self._unix_socket: str | None = own["unix_socket"]
+        self._reuse_port: bool = own["reuse_port"]
+        self._drain_seconds: float = own["drain_seconds"]
+        self._max_connections: int = own["max_connections"]
+        self._max_per_address: int | None = own["max_connections_per_address"]
+        self.budget = Budget(_or_infinite(own["max_in_flight"]), _or_infinite(own["max_in_flight_bytes"]))
+        limits = {name: value for name, value in settings.items() if name in _LIMITS}
+        if "compression" in limits:
+            limits["compression"] = tuple(limits["compression"])
+        self.limits = Limits(connection_concurrency=connection_concurrency, **limits)
+        self._lifetimes = Lifetimes(**{name: value for name, value in settings.items() if name in _LIFETIMES})
+        self._raw: dict[str, Receive] = {}
+        self._before: list[Before] = []
+        self._after: list[After] = []
+        self._driver: Driver | None = None
         self._draining = trio.Event()
+        self._calls: trio.Nursery | None = None
 
     def add_raw_unary(self, path: str, receive: Receive) -> None:
-        """Serve `/pkg.Service/Method` with `receive(calls)`, a plain function called in the event loop."""
-        _, service, method = path.split("/")
-        self._raw.setdefault(service, {})[method] = receive
+        """Serve `/pkg.Service/Method` with a plain function of all calls that are ready.
+
+        `receive(calls)` is called in the event loop; each call is answered with `reply` or `fail`, now
+        or later. An exception fails the calls that have not been answered with INTERNAL.
+        """
+        if path.count("/") != 2 or not path.startswith("/"):
+            raise ValueError(f"{path!r} is not of the form /pkg.Service/Method")
+        self._raw[path] = receive
+
+    def add_hook(self, before: Before | None = None, after: After | None = None) -> None:
+        """Call `before(request)` before each call is begun (it may raise RpcFailedError), and
+        `after(request, code, seconds)` when one is over; plain functions."""
+        if before is not None:
+            self._before.append(before)
+        if after is not None:
+            self._after.append(after)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that are not over."""
+        return self.budget.calls
+
+    def replace_ssl_context(self, ssl_context: ssl.SSLContext) -> None:
+        """Use other certificates for connections from now on; those that are open go on."""
+        self._ssl_context = _with_alpn(ssl_context)
+        if self._driver is not None:
+            self._driver.ssl_context = ssl_context
 
     def drain(self) -> None:
-        """Take no new connections, let the calls in flight end; `serve_async` then returns."""
+        """Take no new connections and let the calls in flight end; `serve_async` then returns."""
         self._draining.set()
 
+    def serve(self, backend: str | None = None) -> None:  # noqa: ARG002 - purerpc's argument
+        """Run the server in a trio loop of its own, whatever backend is asked for."""
+        trio.run(self.serve_async)
+
     async def serve_async(self, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until drained or cancelled; `task_status` gets the port. OSError if it cannot bind."""
+        """Serve until drained or cancelled; `task_status` gets the port.
+
+        Raises OSError where it cannot bind, RuntimeError outside of trio.
+        """
+        if sniffio.current_async_library() != "trio":
+            raise RuntimeError("hushar.rpc.Server runs on trio only")
+        self._draining = trio.Event()
         async with AsyncExitStack() as stack:
-            services = {
-                name: _guarded(await stack.enter_async_context(context))
-                for name, context in self.services.items()
-            }
-            services |= {name: _raw_service(name, methods) for name, methods in self._raw.items()}
-            listener: Any = await anyio.create_tcp_listener(local_host=self.host, local_port=self.port)
-            self.port = listener.extra(anyio.abc.SocketAttribute.local_port)
-            if self._ssl_context:
-                listener = TLSListener(listener, self._ssl_context, standard_compatible=False)
-            stack.push_async_callback(listener.aclose)
-            task_status.started(self.port)
-            async with anyio.create_task_group() as connections:
-                async with anyio.create_task_group() as accepting:
-                    accepting.start_soon(
-                        listener.serve, functools.partial(_handle, services, self), connections
-                    )
-                    await self._draining.wait()
-                    accepting.cancel_scope.cancel()
-                await listener.aclose()
-                await self._finish()
-                connections.cancel_scope.cancel()
+            services = {name: await stack.enter_async_context(made) for name, made in self.services.items()}
+            self._check_descriptors()
+            listeners = await self._bind()
+            stack.callback(close_all, listeners)
+            driver = self._driver = self._make_driver(services)
+            async with trio.open_nursery() as running:
+                await running.start(driver.run)
+                async with trio.open_nursery() as self._calls:
+                    async with trio.open_nursery() as accepting:
+                        for listener in listeners:
+                            await accepting.start(driver.accept, listener)
+                        task_status.started(self.port)
+                        await self._draining.wait()
+                        accepting.cancel_scope.cancel()
+                    close_all(listeners)
+                    await driver.drain(self._drain_seconds)
+                    self._calls.cancel_scope.cancel()
+                running.cancel_scope.cancel()
 
-    async def _finish(self) -> None:
-        """Tell every client to go elsewhere, and wait for what is in flight."""
-        for handler in self._handlers:
-            await handler.go_away(_LARGEST_STREAM_ID)
-        with trio.move_on_after(self.drain_seconds):
-            quiet = 0
-            while quiet < 2:
-                await trio.sleep(_QUIET_SECONDS / 2)
-                quiet = 0 if self.in_flight else quiet + 1
-        with trio.move_on_after(1):
-            async with trio.open_nursery() as nursery:
-                for handler in list(self._handlers):
-                    nursery.start_soon(handler.finish)
-
-
-async def _handle(services: dict[str, Any], server: Server, stream: Any) -> None:
-    await _Handler(services, server)(stream)
-
-
-class _Handler(ConnectionHandler):  # type: ignore[misc]  # purerpc is untyped
-    """One connection."""
-
-    def __init__(self, services: dict[str, Any], server: Server) -> None:
-        super().__init__(services, server)
-        self._own_server = server
-        self._socket: Any = None
-        self._reading = trio.CancelScope()
-        self._closed = trio.Event()
-
-    async def go_away(self, last_stream_id: int) -> None:
-        """Send GOAWAY(NO_ERROR). Past h2, whose state machine would end the calls in flight with it."""
-        if self._socket is not None:
-            frame = GoAwayFrame(0, last_stream_id=last_stream_id, error_code=0)
-            self._socket._grpc_connection.h2_connection._data_to_send += frame.serialize()
-            await self._socket._socket.flush()
-
-    async def finish(self) -> None:
-        """Stop reading, send what is left, close."""
-        if self._socket is not None:
-            h2 = self._socket._grpc_connection.h2_connection
-            await self.go_away(h2.highest_inbound_stream_id)
-        self._reading.cancel()
-        await self._closed.wait()
-
-    async def request_received(self, stream: Any) -> None:
-        """Serve one call, and count it."""
-        self._own_server.in_flight += 1
-        try:
-            await super().request_received(stream)
-        finally:
-            self._own_server.in_flight -= 1
-
-    async def __call__(self, stream_: Any) -> None:
-        """Serve the connection until its client has gone or `finish` was called."""
-        server = self._own_server
-        server._connection_count += 1
-        server._handlers.add(self)
-        try:
-            socket = GRPCProtoSocket(self.config, stream_)
-            connection = socket._grpc_connection
-            connection.MAX_CONCURRENT_STREAMS = server.connection_concurrency
-            connection._set_h2_connection_local_settings()
-            # purerpc itself leaves the socket to the garbage collector.
-            async with stream_, socket as self._socket, anyio.create_task_group() as calls:
-                with self._reading:
-                    async for stream in self._socket.listen():
-                        calls.start_soon(self.request_received, stream)
-        except Exception:
-            log.info("a connection ended with an error", exc_info=True)
-            server._exception_count += 1
-        finally:
-            server._handlers.discard(self)
-            self._closed.set()
-
-
-def _raw_service(name: str, methods: dict[str, Receive]) -> purerpc.Service:
-    service = purerpc.Service(name)
-    signature = purerpc.RPCSignature(purerpc.Cardinality.UNARY_UNARY, RawMessage, RawMessage)
-    for method_name, receive in methods.items():
-        service.add_method(method_name, _raw_method(receive), signature)
-    return service
-
-
-def _raw_method(receive: Receive) -> Callable[..., Awaitable[RawMessage]]:
-    async def method(message: RawMessage, request: Any) -> RawMessage:
-        over = trio.Event()
-        call = RawCall(message.data, request, over.set)
-        try:
-            receive([call])
-        except Exception:
-            log.exception("a raw method failed")
-            call.fail(purerpc.StatusCode.INTERNAL, "internal error")
-        try:
-            await over.wait()
-        finally:
-            call.abandon()
-        if call.response is None:
-            raise purerpc.RpcFailedError(call.status)
-        return RawMessage(call.response)
-
-    return method
-
-
-def _guarded(service: Any) -> purerpc.Service:
-    """The same service, its exceptions turned into INTERNAL without their text."""
-    service = service.service if isinstance(service, purerpc.Servicer) else service
-    guarded = purerpc.Service(service.name)
-    for name, (method, signature) in service.methods.items():
-        streams = signature.cardinality in (
-            purerpc.Cardinality.UNARY_STREAM,
-            purerpc.Cardinality.STREAM_STREAM,
+    def _make_driver(self, services: dict[str, Any]) -> Driver:
+        if self._ssl_context is not None:
+            _with_alpn(self._ssl_context)
+        context = ServerContext(
+            self.limits,
+            self._routes(services),
+            self.budget,
+            before=tuple(self._before),
+            after=tuple(self._after),
         )
-        guard = _guarded_stream(method) if streams else _guarded_unary(method)
-        guarded.methods[name] = BoundRPCMethod(guard, signature)
-    return guarded
+        return Driver(
+            context,
+            self._lifetimes,
+            start_call=self._start_call,
+            ssl_context=self._ssl_context,
+            require_alpn=self._require_alpn,
+            max_connections=self._max_connections,
+            max_connections_per_address=self._max_per_address,
+        )
+
+    def _routes(self, services: dict[str, Any]) -> dict[bytes, Route]:
+        routes: dict[bytes, Route] = {}
+        for name, made in services.items():
+            service = made.service if isinstance(made, purerpc.Servicer) else made
+            for method_name, method in service.methods.items():
+                path = f"/{name}/{method_name}"
+                streaming = method.signature.cardinality in (
+                    purerpc.Cardinality.STREAM_UNARY,
+                    purerpc.Cardinality.STREAM_STREAM,
+                )
+                routes[path.encode()] = Route(path, collects=not streaming, method=method)
+        for path, receive in self._raw.items():
+            routes[path.encode()] = Route(path, collects=True, target=receive)
+        return routes
+
+    def _start_call(self, call: RawCall, state: ConnectionState) -> None:
+        """Begin the task of a call of an ordinary method."""
+        assert self._driver is not None
+        assert self._calls is not None
+        route: Any = call.head.route
+        handler = call.handler = Handler(call, state, self._driver)
+        self._calls.start_soon(run_call, handler, route.method.method_fn, route.method.signature)
+
+    async def _bind(self) -> list[socket.socket]:
+        """Listening sockets for host and port, and for the unix socket."""
+        sockets, self.port = await bind(self.host, self.port, reuse_port=self._reuse_port)
+        if self._unix_socket is not None:
+            try:
+                sockets.append(bind_unix(self._unix_socket))
+            except BaseException:
+                close_all(sockets)
+                raise
+        return sockets
+
+    def _check_descriptors(self) -> None:
+        """Raise the soft limit of open files to the hard one, and say if it is too low all the same."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        if hard != resource.RLIM_INFINITY and hard < self._max_connections + _SPARE_DESCRIPTORS:
+            log.warning("max_connections is %d, but only %d files may be open", self._max_connections, hard)
+
+    @property
+    def _connection_count(self) -> int:
+        return self._driver.accepted if self._driver is not None else 0
+
+    @_connection_count.setter
+    def _connection_count(self, value: int) -> None:
+        """Purerpc's constructor sets it to 0."""
+
+    @property
+    def _exception_count(self) -> int:
+        return self._driver.failures if self._driver is not None else 0
+
+    @_exception_count.setter
+    def _exception_count(self, value: int) -> None:
+        """Purerpc's constructor sets it to 0."""
 
 
-def _hidden(error: Exception) -> Exception:
-    is_status: bool = isinstance(error, purerpc.RpcFailedError)
-    if is_status:
-        return error
-    log.error("a handler failed", exc_info=error)
-    hidden: Exception = purerpc.RpcFailedError(purerpc.Status(purerpc.StatusCode.INTERNAL, "internal error"))
-    return hidden
+def _or_infinite(value: int | None) -> float:
+    return float("inf") if value is None else value
 
 
-def _guarded_unary(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def guarded(message: Any, request: Any) -> Any:
-        try:
-            return await method(message, request=request)
-        except Exception as error:
-            raise _hidden(error) from error
-
-    return guarded
-
-
-def _guarded_stream(method: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
-    async def guarded(message: Any, request: Any) -> AsyncIterator[Any]:
-        try:
-            async for each in method(message, request=request):
-                yield each
-        except Exception as error:
-            raise _hidden(error) from error
-
-    return guarded
+def _with_alpn(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.set_alpn_protocols(["h2"])
+    return context

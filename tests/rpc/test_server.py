@@ -8,7 +8,20 @@ import pytest
 import trio
 
 from hushar.rpc import Server
-from hushar.rpc.server import RawMessage
+
+
+class RawMessage:
+    """A message that is its bytes."""
+
+    def __init__(self, data=b""):
+        self.data = data
+
+    def ParseFromString(self, data):
+        self.data = data
+
+    def SerializeToString(self):
+        return self.data
+
 
 UNARY = purerpc.RPCSignature(purerpc.Cardinality.UNARY_UNARY, RawMessage, RawMessage)
 STREAM = purerpc.RPCSignature(purerpc.Cardinality.UNARY_STREAM, RawMessage, RawMessage)

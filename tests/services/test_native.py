@@ -8,6 +8,7 @@ from hushar.client import CallFailed, Client
 from hushar.errors import ErrorKind, InvalidRequest, ModelFailed, UndecodableRequest
 from hushar.proto import structs_pb2 as pb
 from hushar.rpc import RawCall, Server
+from hushar.rpc.request_head import RequestHead
 from hushar.services import native
 
 ERRORS = [
@@ -39,15 +40,25 @@ def test_every_kind_of_error_has_a_status_of_the_same_name():
     }
 
 
+class Connection:
+    """What a call needs of its connection to be answered."""
+
+    peer_window = stream_window = 65535
+
+    def __init__(self):
+        self.ended = []
+
+    def end_call(self, call, status):
+        self.ended.append(status)
+
+
 class TestRefuse:
     @pytest.mark.parametrize(("error", "code"), ERRORS)
     def test_a_call_of_a_client_gets_the_status_and_the_sentence(self, error, code):
-        ended = []
-        call = RawCall(b"", None, lambda: ended.append(True))
-        native.refuse(call, error)
-        assert (call.status.status_code.name, call.status.status_message) == (code, str(error))
-        assert call.response is None
-        assert ended == [True]
+        connection = Connection()
+        native.refuse(RawCall(connection, 1, RequestHead()), error)
+        (status,) = connection.ended
+        assert (status.status_code.name, status.status_message) == (code, str(error))
 
     async def test_a_call_from_inside_gets_the_error(self):
         error = InvalidRequest("no")

@@ -1,0 +1,226 @@
+"""What a server sends: responses, statuses, and what is no gRPC; what a call's end gives back."""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from purerpc import Status, StatusCode
+
+from hushar.rpc import events as ev
+from hushar.rpc import frames as fr
+from hushar.rpc import messages as msg
+from hushar.rpc.calls import RawCall
+from hushar.rpc.engine import Connection
+from hushar.rpc.header_blocks import Field, encode
+from hushar.rpc.server_context import ServerContext
+from hushar.rpc.status import encode_message
+
+log = logging.getLogger("hushar.rpc")
+
+_CLOSED_IDS: Final = 256
+"""Streams that have ended lately: HEADERS or DATA on them is another error than on one never used."""
+_ANSWERS: Final = {415: b"not gRPC: content-type must be application/grpc\n", 405: b"gRPC is POST only\n"}
+_END: Final = fr.END_HEADERS | fr.END_STREAM
+
+
+class AnsweringConnection(Connection):
+    """The sending half of a server's connection."""
+
+    is_client = False
+
+    def __init__(self, context: ServerContext, on_output: Callable[[], None], *, peer: str) -> None:
+        self.context = context
+        self.peer = peer
+        self.peer_certificate: Any = None
+        self.stream_window = context.limits.stream_window
+        self.lingering = 0
+        """Handlers that still run though their stream is over; they keep their place (CVE-2025-8671)."""
+        self._refusing_after: int | None = None
+        self._recently_closed: deque[int] = deque(maxlen=_CLOSED_IDS)
+        super().__init__(context.limits, on_output)
+
+    @property
+    def peer_window(self) -> int:
+        """What a new stream may send."""
+        return self._peer_window
+
+    @property
+    def refusing(self) -> bool:
+        """Whether nothing more is begun."""
+        return self._refusing_after is not None
+
+    def reply(self, call: RawCall, message: bytes) -> None:
+        """Answer a call OK with one message: leading headers, message, trailers."""
+        size = len(message) + msg.PREFIX_BYTES
+        if (
+            size <= self.send_window
+            and size <= call.send_window
+            and size <= self._peer_max_frame
+            and call.leading is None
+            and call.trailing is None
+            and not call.leading_sent
+            and not call.compressed
+        ):
+            context = self.context
+            stream_id = call.id
+            self.send_window -= size
+            self._data_sent += 1
+            self._active = True
+            self._out.append(
+                context.before_message.pack(
+                    context.leading_head, fr.END_HEADERS, stream_id, context.leading,
+                    size << 8 | fr.DATA, 0, stream_id, 0, size - msg.PREFIX_BYTES,
+                )
+                + message
+                + context.after_message.pack(context.trailing_head, _END, stream_id, context.trailing)
+            )  # fmt: skip
+            call.over = call.answered = True
+            self._account(call, StatusCode.OK)
+            self._sent_end(call)
+            self._notify()
+            return
+        if self.send_message(call, message):
+            self.end_call(call, Status(StatusCode.OK))
+
+    def send_leading(self, call: RawCall, encoding: bytes | None = None) -> None:
+        """Send the leading headers, once."""
+        if call.leading_sent:
+            return
+        call.leading_sent = True
+        if call.leading is None and encoding is None:
+            block = self.context.leading
+        else:
+            fields = list(self.context.common)
+            if encoding is not None:
+                fields.append((b"grpc-encoding", encoding))
+            block = encode([*fields, *(call.leading or ())])
+        self._send_block(call.id, block, fr.END_HEADERS)
+        self._active = True
+        self._notify()
+
+    def send_message(self, call: RawCall, message: bytes) -> bool:
+        """Send a message of a response; False if it is too large, which has ended the call."""
+        limits = self.limits
+        if len(message) > limits.max_send_bytes:
+            text = f"the answer is larger than {limits.max_send_bytes} bytes"
+            self.end_call(call, Status(StatusCode.RESOURCE_EXHAUSTED, text))
+            return False
+        encoding = self._encoding_for(call)
+        self.send_leading(call, encoding)
+        if encoding is not None and len(message) >= limits.compression_min_bytes:
+            self.send_data(call, msg.frame_message(msg.deflate(message, encoding), 1))
+        else:
+            self.send_data(call, msg.frame_message(message))
+        return True
+
+    def _encoding_for(self, call: RawCall) -> bytes | None:
+        """The request's own encoding, if it was used and the client accepts it."""
+        encoding = call.head.encoding
+        return encoding if call.compressed and encoding in call.head.accept else None
+
+    def end_call(self, call: RawCall, status: Status) -> None:
+        """Send the status and end the call; trailers only, if nothing was sent before."""
+        if call.over:
+            return
+        call.over = call.answered = True
+        fields: list[Field] = [] if call.leading_sent else [*self.context.common, *(call.leading or ())]
+        fields.append((b"grpc-status", str(status.int_value).encode()))
+        if status.status_message:
+            fields.append((b"grpc-message", encode_message(status.status_message)))
+        fields += call.trailing or ()
+        self._active = True
+        self._account(call, status.status_code)
+        self.end_stream(call, self._block_frames(call.id, encode(fields), _END))
+
+    def expire(self, call: RawCall) -> None:
+        """The call's deadline is over."""
+        if call.over:
+            return
+        self.end_call(call, Status(StatusCode.DEADLINE_EXCEEDED, "deadline exceeded"))
+        call.answered = False
+        if self._streams.get(call.id) is call:
+            # What waits for a window, the client does not want any more.
+            self._recently_reset.add(call.id)
+            self._out.append(fr.rst_stream(call.id, fr.CANCEL))
+            self._drop(call)
+
+    def _answer_http(self, call: RawCall, status: int) -> None:
+        """A complete answer to what is no gRPC."""
+        call.over = call.answered = True
+        self._account(call, StatusCode.UNKNOWN)
+        body = _ANSWERS[status]
+        fields = [(b":status", str(status).encode()), (b"content-type", b"text/plain")]
+        fields.append((b"content-length", str(len(body)).encode()))
+        self._send_block(call.id, encode(fields), fr.END_HEADERS)
+        self.send_data(call, body)
+        self.end_stream(call, fr.frame(fr.DATA, fr.END_STREAM, call.id))
+
+    def _send_block(self, stream_id: int, block: bytes, flags: int) -> None:
+        self._out.append(self._block_frames(stream_id, block, flags))
+
+    def _block_frames(self, stream_id: int, block: bytes, flags: int) -> bytes:
+        """HEADERS, and CONTINUATIONs where the block is larger than the peer's frames."""
+        size = self._peer_max_frame
+        if len(block) <= size:
+            return fr.frame(fr.HEADERS, flags, stream_id, block)
+        parts = [block[at : at + size] for at in range(0, len(block), size)]
+        frames = [fr.frame(fr.HEADERS, flags & ~fr.END_HEADERS, stream_id, parts[0])]
+        frames += [fr.frame(fr.CONTINUATION, 0, stream_id, part) for part in parts[1:-1]]
+        frames.append(fr.frame(fr.CONTINUATION, fr.END_HEADERS, stream_id, parts[-1]))
+        return b"".join(frames)
+
+    def _sent_end(self, stream: RawCall) -> None:
+        """Our half is closed. A client that still sends is told that nobody listens."""
+        stream.sending = False
+        if stream.receiving:
+            self._recently_reset.add(stream.id)
+            self._out.append(fr.rst_stream(stream.id, fr.NO_ERROR))
+        else:
+            self._recently_closed.append(stream.id)
+        self._drop(stream)
+
+    def _drop(self, stream: RawCall) -> None:
+        super()._drop(stream)
+        if stream.handler is not None:
+            self.lingering += 1
+
+    def handler_ended(self, call: RawCall) -> None:
+        """The task of a call has ended: its place is free, if its stream is over."""
+        if self._streams.get(call.id) is not call:
+            self.lingering -= 1
+        call.handler = None
+
+    def _aborted(self, stream: RawCall, code: int) -> None:  # noqa: ARG002 - the same for every code
+        if not stream.over:
+            stream.over = True
+            self._account(stream, StatusCode.CANCELLED)
+        self._events.append(ev.CallAborted(stream))
+        if stream.handler is not None:
+            self._notify()
+
+    def _account(self, call: RawCall, code: StatusCode) -> None:
+        """A call is over: give back what it held, and tell the hooks."""
+        budget = self.context.budget
+        budget.calls -= 1
+        budget.bytes -= call.body_bytes
+        for after in self.context.after:
+            try:
+                after(call.request, code, self._now - call.started)
+            except Exception:
+                log.exception("a hook failed")
+
+    def go_away(self) -> None:
+        """Announce the end: calls begun until `refuse_new` are served."""
+        self._out.append(fr.goaway(fr.MAX_STREAM_ID, fr.NO_ERROR))
+        self._notify()
+
+    def refuse_new(self) -> None:
+        """Begin nothing more: the second GOAWAY, with the last stream that is served."""
+        if self._refusing_after is None:
+            self._refusing_after = self.last_stream_id
+            self._out.append(fr.goaway(self.last_stream_id, fr.NO_ERROR))
+            self._notify()
+
+    def _last_peer_stream(self) -> int:
+        return self.last_stream_id

@@ -1,0 +1,241 @@
+"""One HTTP/2 connection without its socket: bytes in, events out, bytes out (RFC 9113).
+
+Theory of operation. `receive_data` cuts frames and hands each to the method for its type; what a driver
+has to know comes back as events (events.py), what the peer has to know is appended to the output, which
+`data_to_send` takes. Nothing here waits, opens or asks for the time: the driver passes `now` in. Two
+subclasses play the roles: `ServerConnection` (server_engine.py), `ClientConnection` (client_engine.py).
+
+Two kinds of errors, by how much they cost. A *stream* error is answered with RST_STREAM at once. A
+*connection* error is a ConnectionFault, raised from wherever it is found and caught in `receive_data`
+alone: GOAWAY is the last frame, ConnectionFailed the last event, and all later input is ignored.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from hushar.rpc import events as ev
+from hushar.rpc import frames as fr
+from hushar.rpc.control import ControlFrames
+from hushar.rpc.faults import ConnectionFault
+from hushar.rpc.header_blocks import CompressionError, Field, HeaderDecoder, list_size
+from hushar.rpc.limits import CALM_FACTOR, Limits
+
+
+class Connection(ControlFrames):
+    """What both roles have in common."""
+
+    def __init__(self, limits: Limits, on_output: Callable[[], None]) -> None:
+        """`on_output` is called when output appears while `dirty` is False; the driver resets `dirty`
+        when it takes the output."""
+        super().__init__(limits, on_output)
+        self.failed = False
+        """A connection error happened, or the connection is lost: nothing is read any more."""
+        self._chunks: list[bytes] = []
+        self._have = 0
+        self._need = fr.HEADER_BYTES
+        self._block: list[Any] | None = None
+        """[stream id, flags, parts, bytes] of a header block that is not complete."""
+        self._decoder = HeaderDecoder()
+        self._max_frame = limits.max_frame_bytes
+        self._handlers = (
+            self._data,
+            self._headers,
+            self._priority,
+            self._rst_stream,
+            self._settings,
+            self._push_promise,
+            self._ping,
+            self._goaway,
+            self._window_update,
+            self._continuation,
+        )
+        self._begin()
+
+    # The driver's side
+
+    def receive_data(self, data: bytes, now: float) -> list[Any]:
+        """Take bytes from the peer; `now` is the driver's clock, in seconds. Returns what happened."""
+        self._now = now
+        events = self._events = []
+        if self.failed:
+            return events
+        if self._chunks:
+            self._chunks.append(data)
+            self._have += len(data)
+            if self._have < self._need:
+                return events
+            data = b"".join(self._chunks)
+            self._chunks = []
+        try:
+            at = self._frames(data)
+        except ConnectionFault as fault:
+            self.fail(fault.code, str(fault))
+            return events
+        if at < len(data):
+            self._chunks = [data[at:] if at else data]
+            self._have = len(data) - at
+        return events
+
+    def data_to_send(self) -> bytes:
+        """Take the output."""
+        out = self._out
+        if not out:
+            return b""
+        data = b"".join(out) if len(out) > 1 else out[0]
+        out.clear()
+        self._control_frames = 0
+        return data
+
+    def fail(self, code: int, reason: str) -> None:
+        """End the connection: GOAWAY is the last frame, and every call on it is over."""
+        if self.failed:
+            return
+        self.failed = True
+        self._out.append(fr.goaway(self._last_peer_stream(), code, reason.encode()[:64]))
+        self._events.append(ev.ConnectionFailed(code, reason))
+        self._abort_all()
+        self._notify()
+
+    def lost(self) -> list[Any]:
+        """The socket is gone. Returns the calls that this ends, as events."""
+        self._events = []
+        self.failed = True
+        self._out.clear()
+        self._abort_all()
+        return self._events
+
+    def send_ping(self, data: bytes) -> None:
+        """Send a PING with eight bytes of data."""
+        self._out.append(fr.ping(data))
+        self._notify()
+
+    @property
+    def open_streams(self) -> int:
+        """Streams that are not over."""
+        return len(self._streams)
+
+    # Frames
+
+    def _begin(self) -> None:
+        """Send what a role sends first."""
+        limits = self.limits
+        entries = [
+            (fr.INITIAL_WINDOW_SIZE, self._stream_window),
+            (fr.MAX_FRAME_SIZE, limits.max_frame_bytes),
+            (fr.MAX_HEADER_LIST_SIZE, limits.max_header_bytes),
+        ]
+        if self.is_client:
+            entries.append((fr.ENABLE_PUSH, 0))
+        else:
+            entries.append((fr.MAX_CONCURRENT_STREAMS, limits.connection_concurrency))
+        self._out.append(fr.settings(entries))
+        more = limits.connection_window_bytes - fr.DEFAULT_WINDOW
+        if more > 0:
+            self._out.append(fr.window_update(0, more))
+
+    def _frames(self, data: bytes) -> int:
+        """Work through the frames in `data`; returns where the first incomplete one begins."""
+        at, end = 0, len(data)
+        unpack = fr.HEADER.unpack_from
+        handlers = self._handlers
+        while end - at >= fr.HEADER_BYTES:
+            head, flags, stream_id = unpack(data, at)
+            length = head >> 8
+            if length > self._max_frame:
+                raise ConnectionFault(fr.FRAME_SIZE_ERROR, "frame too large")
+            start = at + fr.HEADER_BYTES
+            stop = start + length
+            if stop > end:
+                self._need = fr.HEADER_BYTES + length
+                return at
+            kind = head & 0xFF
+            if self._block is not None and kind != fr.CONTINUATION:
+                raise ConnectionFault(fr.PROTOCOL_ERROR, "a frame inside a header block")
+            if not self._settings_seen and (kind != fr.SETTINGS or flags & fr.ACK):
+                raise ConnectionFault(fr.PROTOCOL_ERROR, "the first frame is not SETTINGS")
+            if kind <= fr.CONTINUATION:
+                handlers[kind](flags, stream_id & fr.MAX_STREAM_ID, data, start, stop)
+                if self.failed:
+                    return end
+            at = stop
+        self._need = fr.HEADER_BYTES
+        return at
+
+    def _unpadded(self, flags: int, data: bytes, start: int, stop: int) -> tuple[int, int]:
+        """Where the content of a DATA or HEADERS frame is without padding and priority."""
+        padding = 0
+        if flags & fr.PADDED:
+            if start == stop:
+                raise ConnectionFault(fr.FRAME_SIZE_ERROR, "no room for the padding's length")
+            padding = data[start]
+            start += 1
+        if flags & fr.PRIORITIZED:
+            start += 5
+        if start + padding > stop:
+            raise ConnectionFault(fr.PROTOCOL_ERROR, "more padding than payload")
+        return start, stop - padding
+
+    def _headers(self, flags: int, stream_id: int, data: bytes, start: int, stop: int) -> None:
+        if not stream_id:
+            raise ConnectionFault(fr.PROTOCOL_ERROR, "HEADERS on stream 0")
+        self_dependent = False
+        if flags & (fr.PADDED | fr.PRIORITIZED):
+            begin = start
+            start, stop = self._unpadded(flags, data, start, stop)
+            if flags & fr.PRIORITIZED:
+                at = begin + (1 if flags & fr.PADDED else 0)
+                self_dependent = fr.word(data, at) & fr.MAX_STREAM_ID == stream_id
+        if flags & fr.END_HEADERS:
+            self._block_complete(stream_id, data[start:stop], flags & fr.END_STREAM)
+        else:
+            self._block = [stream_id, flags, [data[start:stop]], stop - start]
+        if self_dependent:
+            self._reset(stream_id, fr.PROTOCOL_ERROR)
+
+    def _continuation(self, flags: int, stream_id: int, data: bytes, start: int, stop: int) -> None:
+        block = self._block
+        if block is None or block[0] != stream_id:
+            raise ConnectionFault(fr.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
+        block[2].append(data[start:stop])
+        block[3] += stop - start
+        if (
+            len(block[2]) > self.limits.max_continuation_frames + 1
+            or block[3] > 2 * self.limits.max_header_bytes
+        ):
+            raise ConnectionFault(fr.ENHANCE_YOUR_CALM, "header block too long")
+        if flags & fr.END_HEADERS:
+            self._block = None
+            self._block_complete(stream_id, b"".join(block[2]), block[1] & fr.END_STREAM)
+
+    def _decode(self, block: bytes) -> list[Field]:
+        """Decode a header block. Whatever becomes of its stream, the table has to follow."""
+        try:
+            return self._decoder.decode(block)
+        except CompressionError as error:
+            raise ConnectionFault(fr.COMPRESSION_ERROR, "header block cannot be decoded") from error
+
+    def _size_of(self, fields: list[Field]) -> int:
+        """The size of a header list; one far too large costs the connection."""
+        size = list_size(fields)
+        if size > CALM_FACTOR * self.limits.max_header_bytes:
+            raise ConnectionFault(fr.ENHANCE_YOUR_CALM, "header list too large")
+        return size
+
+    # What the roles do differently
+
+    def _block_complete(self, stream_id: int, block: bytes, end_stream: int) -> None:
+        """A whole header block has come."""
+        raise NotImplementedError
+
+    def _data(self, flags: int, stream_id: int, data: bytes, start: int, stop: int) -> None:
+        """A DATA frame has come."""
+        raise NotImplementedError
+
+    def _last_peer_stream(self) -> int:
+        """The last stream that GOAWAY speaks of: the highest that the peer has opened."""
+        raise NotImplementedError
+
+    def _abort_all(self) -> None:
+        for stream in list(self._streams.values()):
+            self._drop(stream)
+            self._aborted(stream, fr.CANCEL)

@@ -1,0 +1,133 @@
+"""Which sockets are ready: one epoll object for all of them, or a task for each where there is none.
+
+trio waits for the epoll object's own descriptor, which is readable while any of its sockets is ready.
+A connection then costs no task and no wake-up of its own: one pass of the reader serves all of them.
+"""
+
+import select
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import trio
+
+READ = 1
+WRITE = 2
+
+OnReady = Callable[[Iterable[tuple[int, int]]], None]
+"""Gets (descriptor, READ | WRITE) of each socket that is ready. A plain function."""
+
+
+class Poller(Protocol):
+    """Watches sockets by descriptor."""
+
+    def watch(self, descriptor: int, interest: int) -> None:
+        """Watch a socket, or change what it is watched for: READ, WRITE, both, or 0 for neither."""
+        ...
+
+    def forget(self, descriptor: int) -> None:
+        """Stop watching, before the socket is closed."""
+        ...
+
+    async def run(self, on_ready: OnReady, *, task_status: trio.TaskStatus[None]) -> None:
+        """Call `on_ready` whenever something is ready, until cancelled."""
+        ...
+
+    def close(self) -> None:
+        """Release the poller's own descriptor."""
+        ...
+
+
+def make_poller() -> Poller:
+    """The best poller of this system."""
+    return EpollPoller() if hasattr(select, "epoll") else TaskPoller()
+
+
+class EpollPoller:
+    """One epoll object (Linux)."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._watched: dict[int, int] = {}
+
+    def watch(self, descriptor: int, interest: int) -> None:
+        """See Poller."""
+        mask = (select.EPOLLIN if interest & READ else 0) | (select.EPOLLOUT if interest & WRITE else 0)
+        known = self._watched.get(descriptor)
+        if known is None:
+            self._epoll.register(descriptor, mask)
+        elif known != mask:
+            self._epoll.modify(descriptor, mask)
+        self._watched[descriptor] = mask
+
+    def forget(self, descriptor: int) -> None:
+        """See Poller."""
+        if self._watched.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+    async def run(
+        self, on_ready: OnReady, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """See Poller."""
+        task_status.started()
+        poll = self._epoll.poll
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            # Until nothing is ready: trio's own wait costs more than a poll. Others get their turn.
+            while ready := poll(0):
+                on_ready(_interests(ready))
+                await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """See Poller."""
+        self._epoll.close()
+
+
+def _interests(ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Epoll's masks as ours: an error or a hang-up is met by reading."""
+    return [
+        (descriptor, (WRITE if mask & select.EPOLLOUT else 0) | (READ if mask & ~select.EPOLLOUT else 0))
+        for descriptor, mask in ready
+    ]
+
+
+class TaskPoller:
+    """A task for each socket and direction that is watched (no epoll)."""
+
+    def __init__(self) -> None:
+        self._nursery: trio.Nursery | None = None
+        self._on_ready: OnReady | None = None
+        self._scopes: dict[tuple[int, int], trio.CancelScope] = {}
+
+    def watch(self, descriptor: int, interest: int) -> None:
+        """See Poller."""
+        for direction in (READ, WRITE):
+            watched = (descriptor, direction) in self._scopes
+            if interest & direction and not watched and self._nursery is not None:
+                scope = self._scopes[descriptor, direction] = trio.CancelScope()
+                self._nursery.start_soon(self._wait, descriptor, direction, scope)
+            elif watched and not interest & direction:
+                self._scopes.pop((descriptor, direction)).cancel()
+
+    def forget(self, descriptor: int) -> None:
+        """See Poller."""
+        self.watch(descriptor, 0)
+
+    async def run(
+        self, on_ready: OnReady, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """See Poller."""
+        self._on_ready = on_ready
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def _wait(self, descriptor: int, direction: int, scope: trio.CancelScope) -> None:
+        wait = trio.lowlevel.wait_readable if direction == READ else trio.lowlevel.wait_writable
+        with scope:
+            while True:
+                await wait(descriptor)
+                if self._on_ready is not None:
+                    self._on_ready([(descriptor, direction)])
+
+    def close(self) -> None:
+        """See Poller."""

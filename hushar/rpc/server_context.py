@@ -1,0 +1,73 @@
+"""What all connections of a server share: limits, routes, hooks, the budget, constant answers."""
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from purerpc import StatusCode
+
+from hushar.rpc import frames as fr
+from hushar.rpc.calls import Request
+from hushar.rpc.header_blocks import Field, encode
+from hushar.rpc.limits import Limits
+
+Before = Callable[[Request], None]
+After = Callable[[Request, StatusCode, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A method of a service, as far as the engine is concerned."""
+
+    path: str
+    collects: bool
+    """One request: the call is told when it is complete."""
+    target: Any = None
+    """Of a raw method: the function that gets its calls."""
+    method: Any = None
+    """Of an ordinary method: purerpc's BoundRPCMethod."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """What all connections of a server hold together."""
+
+    max_calls: float = float("inf")
+    max_bytes: float = float("inf")
+    calls: int = 0
+    bytes: int = 0
+    """Of requests, complete or not, whose calls are not over."""
+
+
+class ServerContext:
+    """What all connections of a server share; its answers' constant parts among it."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        routes: Mapping[bytes, Route],
+        budget: Budget | None = None,
+        *,
+        before: Sequence[Before] = (),
+        after: Sequence[After] = (),
+    ) -> None:
+        """`routes` by path; `before` and `after`: hooks around every call."""
+        self.limits = limits
+        self.routes = routes
+        self.budget = budget or Budget()
+        self.before = before
+        self.after = after
+        self.offered = frozenset(name.encode() for name in limits.compression)
+        self.common: tuple[Field, ...] = (
+            (b":status", b"200"),
+            (b"content-type", b"application/grpc"),
+            (b"grpc-accept-encoding", ",".join(("identity", *limits.compression)).encode()),
+        )
+        self.leading = encode(self.common)
+        self.trailing = encode([(b"grpc-status", b"0")])
+        self.before_message = struct.Struct(f">IBI{len(self.leading)}sIBIBI")
+        """HEADERS, then the header of a DATA frame, then a message's prefix."""
+        self.after_message = struct.Struct(f">IBI{len(self.trailing)}s")
+        self.leading_head = len(self.leading) << 8 | fr.HEADERS
+        self.trailing_head = len(self.trailing) << 8 | fr.HEADERS

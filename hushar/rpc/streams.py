@@ -1,0 +1,73 @@
+"""The state of one stream, for both roles.
+
+Theory of operation. RFC 9113 (section 5.1) has seven states; four of them need no record, because a
+server pushes nothing: a stream that was never opened is *idle* (its id is above all that came), one that
+is over is *closed* (its id is not, and there is no record). For the rest two booleans are the state:
+
+    receiving  sending      state
+    open       open         open
+    closed     open         half-closed (remote)
+    open       closed       half-closed (local)
+    closed     closed       closed: the record is dropped
+
+The engine drops a record as soon as both are closed or a RST_STREAM went either way. Ids of streams that
+we reset are kept for a while, since what the peer had sent before it learned of that is to be ignored.
+"""
+
+from collections import deque
+
+from hushar.rpc.messages import MessageReader
+
+
+class Stream:
+    """What both roles keep of a stream."""
+
+    __slots__ = (
+        "id",
+        "queue",
+        "queued",
+        "reader",
+        "receive_window",
+        "receiving",
+        "send_window",
+        "sending",
+        "trailers",
+    )
+
+    def __init__(self, stream_id: int, send_window: int, receive_window: int) -> None:
+        self.id = stream_id
+        self.receiving = True
+        self.sending = True
+        self.send_window = send_window
+        """Bytes of DATA that the peer takes on this stream; negative after it shrank its setting."""
+        self.receive_window = receive_window
+        """Bytes of DATA that we have allowed the peer."""
+        self.reader: MessageReader | None = None
+        self.queue: deque[bytes] | None = None
+        """DATA that waits for a window, oldest first; None while nothing waits."""
+        self.queued = 0
+        """Bytes in `queue`."""
+        self.trailers: bytes | None = None
+        """What ends the stream once `queue` is empty: HEADERS with END_STREAM, or an empty DATA frame."""
+
+
+class RecentlyReset:
+    """The ids of the last streams that we have reset; what still comes on them is ignored."""
+
+    __slots__ = ("_ids", "_order")
+
+    LIMIT = 1024
+
+    def __init__(self) -> None:
+        self._ids: set[int] = set()
+        self._order: deque[int] = deque()
+
+    def add(self, stream_id: int) -> None:
+        """Remember an id, and forget the oldest where there are too many."""
+        self._ids.add(stream_id)
+        self._order.append(stream_id)
+        if len(self._order) > self.LIMIT:
+            self._ids.discard(self._order.popleft())
+
+    def __contains__(self, stream_id: int) -> bool:
+        return stream_id in self._ids
