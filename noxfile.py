@@ -4,6 +4,7 @@
 Environments are kept and used again; `nox -s NAME -R` does not even look for new packages.
 """
 
+import os
 from pathlib import Path
 
 import nox
@@ -51,7 +52,8 @@ def lint(session: nox.Session) -> None:
 def layers(session: nox.Session) -> None:
     """Check which room imports which (the contracts in pyproject.toml)."""
     session.install(*group("lint"))
-    session.run("lint-imports", "--no-cache", env={"PYTHONPATH": str(ROOT)})
+    paths = (ROOT, *(ROOT / folder for folder in PYPROJECT["tool"]["pytest"]["ini_options"]["pythonpath"]))
+    session.run("lint-imports", "--no-cache", env={"PYTHONPATH": os.pathsep.join(map(str, paths))})
 
 
 @nox.session

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hushar.config.uris import local_path
 from hushar.features.interface import Transformation
 from hushar.features.transformations import BUILTIN
 from hushar.models import onnx
@@ -21,6 +20,7 @@ from hushar.sinks.local import LocalLogSink
 from hushar.sinks.stderr import StderrMetricSink
 from hushar.storage.interface import Storage
 from hushar.storage.local import LocalStorage
+from hushar.uris import local_path
 
 
 def _local_log_sink(uri: str, context: PluginContext) -> LogSink:  # noqa: ARG001 - a factory's signature

@@ -6,7 +6,7 @@ from typing import Any, TextIO
 
 import hushar
 from hushar.app.preparing import Prepared
-from hushar.features.messages import visible
+from hushar.texts import visible
 
 log = logging.getLogger("hushar")
 
@@ -46,13 +46,14 @@ def announce(prepared: Prepared, address: str, stream: TextIO) -> None:
     if prepared.configuration.log_format == "json":
         log.log(logging.CRITICAL, "listening on %s", address, extra={"fields": {"level": "info", **said}})
         return
-    lines = [f"  {key.replace('_', ' ')}: {_plain(value)}" for key, value in said.items()]
+    lines = [f"  {visible(key).replace('_', ' ')}: {_plain(value)}" for key, value in said.items()]
     print("\n".join([*lines, f"listening on {address}"]), file=stream, flush=True)
 
 
 def _plain(value: Any) -> str:
+    """On one line and printable: names come from the model's file, and from plugins."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{visible(str(key))} {item}" for key, item in value.items())
+        return ", ".join(f"{visible(str(key))} {visible(str(item))}" for key, item in value.items())
     if isinstance(value, list):
-        return "; ".join(map(str, value))
-    return str(value)
+        return "; ".join(visible(str(item)) for item in value)
+    return visible(str(value))

@@ -7,17 +7,18 @@ found is raised together at the end.
 
 import dataclasses
 import ssl
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import trio
 
 from hushar import builtin
+from hushar.app.messages import configure_messages
 from hushar.config.loading import Loaded, examine_service
 from hushar.config.service import ServiceConfiguration, validate_plugin_settings
-from hushar.config.uris import scheme_of
 from hushar.config.vectorization import examine_vectorization
 from hushar.errors import ConfigurationError, Problem, StorageError
 from hushar.features.plan import Plan, check_width, compile_plan
@@ -25,12 +26,17 @@ from hushar.features.vectorize import kernel_problem
 from hushar.models.runtime import ModelError, ModelSettings, Runtime
 from hushar.models.served import ServedModel, check_sha256, model_version, warm_up
 from hushar.nearest import did_you_mean
-from hushar.plugins.interface import PluginContext
-from hushar.plugins.manager import Named, Registry, load_registry
+from hushar.plugins.calling import FILE, Named, blaming, call_factory, checked, fault
+from hushar.plugins.interface import PluginContext, StorageFactory
+from hushar.plugins.manager import Registry, load_registry
 from hushar.sinks.interface import LogSink, MetricSink
 from hushar.sinks.local import unusable
-from hushar.storage.interface import Blob
+from hushar.storage.interface import Blob, Storage
 from hushar.storage.local import LocalStorage
+from hushar.uris import scheme_of
+
+P = ParamSpec("P")
+SinkT = TypeVar("SinkT", LogSink, MetricSink)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,11 @@ async def prepare(source: Source) -> Prepared:
     )
     if examined.loaded is None:
         raise ConfigurationError(examined.problems)
-    plugins = examined.loaded.configuration.plugins
+    configuration = examined.loaded.configuration
+    if configuration.log_level == "debug":
+        # What is said before the server starts: the tracebacks of plugins that fail.
+        configure_messages(configuration.log_format, configuration.log_level, sys.stderr)
+    plugins = configuration.plugins
     try:
         registry = load_registry(builtin, allow=plugins.allow, block=plugins.block)
     except ConfigurationError as error:
@@ -98,13 +108,30 @@ async def _read_configuration(source: Source) -> Blob:
         if scheme not in storages:
             message = _no_such_scheme(source.uri, scheme, storages)
             raise ConfigurationError([Problem("", "", message)])
-        storage = storages[scheme].factory(PluginContext())
-        try:
-            return await storage.read(source.uri)
-        finally:
-            await storage.aclose()
+        return await _read_from(storages[scheme], PluginContext(), source.uri)
     except StorageError as error:
         raise ConfigurationError([Problem("", "", str(error))]) from error
+
+
+async def _read_from(named: Named[StorageFactory], context: PluginContext, uri: str) -> Blob:
+    """Raises StorageError, and ConfigurationError where the plugin is at fault."""
+    storage = call_factory(named, Storage, context)
+    with blaming(named):
+        try:
+            return checked(named, await storage.read(uri), Blob)
+        finally:
+            await storage.aclose()
+
+
+async def _checked_sink(
+    named: Named[Callable[P, SinkT]], kind: type[Any], *args: P.args, **kwargs: P.kwargs
+) -> SinkT:
+    """A sink that says of itself that it can be opened. Raises ConfigurationError."""
+    sink = call_factory(named, kind, *args, **kwargs)
+    with blaming(named):
+        checked(named, sink.description, str)
+        await sink.check()
+    return sink
 
 
 class _Preparation:
@@ -178,7 +205,10 @@ class _Preparation:
             elif name not in self._registry.settings:
                 self._problem(f"plugins.{name}", "this plugin has no settings")
         for name, model in self._registry.settings.items():
-            settings = validate_plugin_settings(name, given.get(name, {}), model, self._loaded.file)
+            try:
+                settings = validate_plugin_settings(name, given.get(name, {}), model, self._loaded.file)
+            except Exception as error:  # a validator of the plugin's
+                settings = [fault(name, "hushar_settings", error)]
             if isinstance(settings, list):
                 self._problems.extend(settings)
                 # Its factories count on settings that are right.
@@ -196,11 +226,7 @@ class _Preparation:
         if named.plugin in self._unusable:
             return None
         try:
-            storage = named.factory(self._context(named.plugin))
-            try:
-                return await storage.read(uri)
-            finally:
-                await storage.aclose()
+            return await _read_from(named, self._context(named.plugin), uri)
         except StorageError as error:
             self._problem(key, str(error))
         except ConfigurationError as error:
@@ -213,12 +239,17 @@ class _Preparation:
         if examined.document is None:
             return None
         try:
-            plan = compile_plan(examined.document, self._registry.transformations)
+            classes = self._registry.transformation_classes
+            plan = compile_plan(examined.document, classes, fault=self._transformation_fault)
         except ConfigurationError as error:
             self._problems.extend(error.problems)
             return None
         # What is wrong with the file may be what its width hangs on.
         return None if examined.problems else plan
+
+    def _transformation_fault(self, name: str, key: str, error: Exception) -> Problem:
+        named = self._registry.transformations[name]
+        return fault(named.plugin, f"{named.place}: {key}", error)
 
     async def _runtime(self, blob: Blob | None) -> Runtime | None:
         """The model; also without its file it is said whether there is such a runtime."""
@@ -226,8 +257,8 @@ class _Preparation:
         problem = check_sha256(blob.data, settings.sha256) if blob else None
         if problem is not None:
             self._problem("model.sha256", problem)
-        factory = self._registry.runtimes.get(settings.runtime)
-        if factory is None:
+        named = self._registry.runtimes.get(settings.runtime)
+        if named is None:
             known = ", ".join(sorted(self._registry.runtimes))
             hint = did_you_mean(settings.runtime, self._registry.runtimes)
             self._problem("model.runtime", f"unknown runtime {settings.runtime!r}{hint}; installed: {known}")
@@ -237,10 +268,18 @@ class _Preparation:
         names = [each.name for each in dataclasses.fields(ModelSettings)]
         passed = ModelSettings(**{name: getattr(settings, name) for name in names})
         try:
-            return await trio.to_thread.run_sync(factory, blob, passed)
+            runtime = await trio.to_thread.run_sync(call_factory, named, Runtime, blob, passed)
         except ModelError as error:
             self._problem(error.key, str(error))
             return None
+        except ConfigurationError as error:
+            self._unlocated(error)
+            return None
+        missing = [name for name in Runtime.__annotations__ if not hasattr(runtime, name)]
+        if missing:
+            message = f"{named.place}: the runtime has no {', '.join(missing)}"
+            self._problems.append(Problem(FILE, named.plugin, message))
+        return None if missing else runtime
 
     async def _fit(self, plan: Plan, runtime: Runtime) -> None:
         """The vectorization against the model: widths, and a row of defaults through the model."""
@@ -266,12 +305,10 @@ class _Preparation:
         if named.plugin in self._unusable:
             return None
         try:
-            sink = named.factory(uri, self._context(named.plugin))
-            await sink.check()
+            return await _checked_sink(named, LogSink, uri, self._context(named.plugin))
         except ConfigurationError as error:
             self._unlocated(error)
             return None
-        return sink
 
     def _unlocated(self, error: ConfigurationError) -> None:
         """Take problems of a plugin's, which knows the key at fault but not the file."""
@@ -292,8 +329,7 @@ class _Preparation:
             if named.plugin in self._unusable:
                 continue
             try:
-                sinks[name] = named.factory(self._context(named.plugin))
-                await sinks[name].check()
+                sinks[name] = await _checked_sink(named, MetricSink, self._context(named.plugin))
             except ConfigurationError as error:
                 self._unlocated(error)
         return sinks

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 import trio
 
 from hushar.app.preparing import Prepared
-from hushar.config.uris import local_path, scheme_of
 from hushar.errors import ConfigurationError
 from hushar.sidecars.log import LogSidecar
 from hushar.sidecars.metrics import Gauges, MetricsSidecar
 from hushar.sidecars.settings import LogSettings, MetricsSettings, spool_problem
 from hushar.sidecars.spool import default_spool_dir
+from hushar.uris import local_path, scheme_of
 
 Settings = TypeVar("Settings", LogSettings, MetricsSettings)
 

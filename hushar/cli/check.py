@@ -8,7 +8,7 @@ import trio
 
 from hushar.app.preparing import Prepared, Source, prepare
 from hushar.cli.configured import with_configuration
-from hushar.features.messages import visible
+from hushar.texts import printable, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,22 +54,23 @@ def _features(prepared: Prepared) -> "Table":
     for feature in prepared.plan.features:
         default = [f"{value:g}" for value in feature.default[:_SHOWN_DEFAULTS]]
         more = ", …" if len(feature.default) > _SHOWN_DEFAULTS else ""
-        cells = (visible(feature.name), feature.type, feature.columns, ", ".join(default) + more)
+        cells = (visible(feature.name), visible(feature.type), feature.columns, ", ".join(default) + more)
         table.add_row(*map(escape, cells))
     return table
 
 
 def _facts(prepared: Prepared) -> Iterator[str]:
+    """Lines; names come from the model's file, and from plugins."""
     runtime = prepared.served.runtime
-    yield f"model: {prepared.served.model_id}, version {prepared.served.version}"
-    yield f"runtime: {runtime.name} {runtime.version}"
+    yield visible(f"model: {prepared.served.model_id}, version {prepared.served.version}")
+    yield visible(f"runtime: {runtime.name} {runtime.version}")
     for name, value in runtime.details.items():
-        yield f"{name}: {value}"
+        yield visible(f"{name}: {value}")
     for tensor in runtime.inputs:
-        yield f"input: {tensor}"
+        yield visible(f"input: {tensor}")
     for tensor in runtime.outputs:
         scores = " (scores)" if tensor == runtime.output else ""
-        yield f"output: {tensor}{scores}"
+        yield visible(f"output: {tensor}{scores}")
     for warning in prepared.loaded.warnings:
-        yield f"warning: {warning}"
+        yield printable(f"warning: {warning}")
     yield "ok"

@@ -1,6 +1,5 @@
 """`hushar logs`: what can be done with inference logs."""
 
-import os
 import sys
 import time
 
@@ -45,14 +44,7 @@ def cat(
     now = time.time_ns() // 1000
     window = Window(since=_time("--since", since, now), until=_time("--until", until, now))
     files = log_files(sources, window)
-    try:
-        readable = print_batches(files, Selection(window, model_id, limit), sys.stdout.buffer)
-    except BrokenPipeError:
-        # `… | head`: who reads has what it wanted. What is still buffered must not fail at exit either.
-        # click would make an exit status of 1 of it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return
-    if not readable:
+    if not print_batches(files, Selection(window, model_id, limit), sys.stdout.buffer):
         ctx.exit(1)
 
 

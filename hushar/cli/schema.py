@@ -21,5 +21,5 @@ def command(which: str) -> None:
     if which == "service":
         schema = service_schema()
     else:
-        schema = vectorization_schema(load_registry(builtin).transformations)
+        schema = vectorization_schema(load_registry(builtin).transformation_classes)
     click.echo(json.dumps(schema, indent=2))

@@ -5,10 +5,10 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from hushar.client.kinds import kinds_from_vectorization
 from hushar.errors import ConfigurationError, Problem
+from hushar.uris import local_path
 
 _VECTORIZATION = "vectorization_instruction_path"
 
@@ -17,7 +17,7 @@ def kinds_from_file(path: Path) -> dict[str, str]:
     """Feature → kind (`kinds_from_vectorization`), from a vectorization configuration, or from a service
     configuration, which names one. JSON, or TOML by the suffix `.toml`.
 
-    The vectorization that a service configuration names must be a path or a `file://` URI. Raises
+    The vectorization that a service configuration names must be a path or a `file:` URI. Raises
     ConfigurationError, which names the file at fault.
     """
     document = _read(path)
@@ -37,6 +37,8 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise _error(path, f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise _error(path, f"not UTF-8 text: byte {error.start}") from error
+    except ValueError as error:  # a NUL in the path
+        raise _error(path, f"cannot be read: {error}") from error
     try:
         document = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -51,12 +53,11 @@ def _local(service: Path, uri: object) -> Path:
     """The file that the service configuration means; relative paths are relative to it."""
     if not isinstance(uri, str):
         raise _error(service, "expected a string", _VECTORIZATION)
-    parts = urlsplit(uri)
-    if "://" not in uri:
-        return service.parent / uri
-    if parts.scheme == "file" and not parts.netloc:
-        return Path(unquote(parts.path))
-    raise _error(service, f"{uri!r} cannot be read here: give the vectorization file itself", _VECTORIZATION)
+    try:
+        return service.parent / local_path(uri)
+    except ValueError:
+        message = f"{uri!r} cannot be read here: give the vectorization file itself"
+        raise _error(service, message, _VECTORIZATION) from None
 
 
 def _error(path: Path, message: str, key: str = "") -> ConfigurationError:

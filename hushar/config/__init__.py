@@ -4,10 +4,9 @@ Sans-IO: nothing here opens a file. Every mistake that the texts alone can show 
 are reported in one ConfigurationError.
 """
 
-from hushar.config.loading import Examined, Loaded, examine_service, load_service
+from hushar.config.loading import Examined, Loaded, examine_service
 from hushar.config.plugin_settings import validate_plugin_settings
 from hushar.config.service import ServiceConfiguration, service_schema
-from hushar.config.uris import local_path, scheme_of
 from hushar.config.vectorization import ExaminedVectorization, examine_vectorization, parse_vectorization
 
 __all__ = [
@@ -17,10 +16,7 @@ __all__ = [
     "ServiceConfiguration",
     "examine_service",
     "examine_vectorization",
-    "load_service",
-    "local_path",
     "parse_vectorization",
-    "scheme_of",
     "service_schema",
     "validate_plugin_settings",
 ]

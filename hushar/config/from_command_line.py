@@ -6,8 +6,9 @@ from typing import Any
 from hushar.config.hints import KEYS, PLUGINS, SECTIONS, is_plugin_key, unknown_hint
 from hushar.config.layers import Layer, Origin, Setting, Text, joined, text_setting
 from hushar.config.service import OPTIONS
-from hushar.config.wording import shown, shown_key
+from hushar.config.wording import shown_key
 from hushar.errors import Problem
+from hushar.texts import shown
 
 FILE = "command line"
 """Stands in problems where a file's name would."""

@@ -7,8 +7,9 @@ from hushar.config.hints import KEYS, PLUGINS, SECTIONS, suggestions, unknown_hi
 from hushar.config.layers import Layer, Origin, Setting
 from hushar.config.reading import Content, read_document
 from hushar.config.uris import base_of
-from hushar.config.wording import shown, shown_key
+from hushar.config.wording import shown_key
 from hushar.errors import Problem
+from hushar.texts import shown
 
 
 def file_layer(content: Content, directory: str) -> Layer:

@@ -20,7 +20,7 @@ from hushar.config.layers import Layer, Origin, Setting, as_tree, merged
 from hushar.config.reading import Content
 from hushar.config.service import ServiceConfiguration
 from hushar.config.uris import resolve_local, resolve_uri
-from hushar.errors import ConfigurationError, Problem
+from hushar.errors import Problem
 
 NO_FILE = "configuration"
 """Stands in problems where a file's name would, if there is no file."""
@@ -55,34 +55,6 @@ class Examined:
     problems: tuple[Problem, ...]
 
 
-def load_service(
-    content: Content | None,
-    *,
-    options: Mapping[str, Any],
-    overrides: Sequence[str],
-    environ: Mapping[str, str],
-    directory: str,
-) -> Loaded:
-    """Read, merge and check a service configuration.
-
-    Args:
-        content: The file, JSON or TOML by the suffix of its URI; None for none.
-        options: Dotted key → value of the command-line options; None where one is not given.
-        overrides: The `section.key=value` of each `--set`; they win over `options`.
-        environ: All variables of the environment.
-        directory: The absolute working directory.
-
-    Raises:
-        ConfigurationError: With every problem that was found.
-    """
-    examined = examine_service(
-        content, options=options, overrides=overrides, environ=environ, directory=directory
-    )
-    if examined.problems or examined.loaded is None:
-        raise ConfigurationError(examined.problems)
-    return examined.loaded
-
-
 def examine_service(
     content: Content | None,
     *,
@@ -91,7 +63,15 @@ def examine_service(
     environ: Mapping[str, str],
     directory: str,
 ) -> Examined:
-    """As `load_service`, for whoever looks for further problems before all are told. Raises nothing."""
+    """Read, merge and check a service configuration. Raises nothing: what is wrong is in the result.
+
+    Args:
+        content: The file, JSON or TOML by the suffix of its URI; None for none.
+        options: Dotted key → value of the command-line options; None where one is not given.
+        overrides: The `section.key=value` of each `--set`; they win over `options`.
+        environ: All variables of the environment.
+        directory: The absolute working directory.
+    """
     file = file_layer(content, directory) if content else Layer()
     layers = (file, environment_layer(environ, directory), command_line_layer(options, overrides, directory))
     settings = merged(layers)

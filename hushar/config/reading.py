@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hushar.config.json_keys import Duplicate, find_duplicates, position
-from hushar.config.wording import shown, shown_key
+from hushar.config.wording import shown_key
 from hushar.errors import Problem
+from hushar.texts import lower_first, shown
 
 SCHEMA_KEY = "$schema"
 """A JSON document may name its schema for editors; the key is no part of the configuration."""
@@ -86,7 +87,7 @@ def parse_json(text: str) -> tuple[Any, tuple[Duplicate, ...]]:
         value = json.loads(text, object_pairs_hook=object_of)
     except json.JSONDecodeError as error:
         at = f"line {error.lineno}, column {error.colno}"
-        raise MalformedError(f"not valid JSON: {at}: {_lower_first(error.msg)}") from error
+        raise MalformedError(f"not valid JSON: {at}: {lower_first(error.msg)}") from error
     except RecursionError as error:
         raise MalformedError("not valid JSON: nested too deeply") from error
     except ValueError as error:  # Python's limit on the digits of an integer
@@ -140,7 +141,7 @@ def _toml_message(message: str, text: str) -> str:
         rows = text.splitlines()
         key = rows[line - 1].partition("=")[0].strip() if line <= len(rows) else ""
         what = f"duplicate key {key}".rstrip()
-    return f"not valid TOML: line {line}, column {column}: {_lower_first(what)}"
+    return f"not valid TOML: line {line}, column {column}: {lower_first(what)}"
 
 
 def _repeated(item: Duplicate) -> str:
@@ -168,7 +169,3 @@ def _surrogates(value: Any) -> Iterator[str]:
 
 def _encodable(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _lower_first(message: str) -> str:
-    return message[:1].lower() + message[1:]

@@ -40,6 +40,10 @@ MAX_STREAMS = 2**31 - 1
 """The largest stream limit that peers agree on (RFC 9113, 6.5.2: an unsigned 32-bit setting)."""
 MIN_SEGMENT_BYTES = 64 * 1024
 """Smaller segments would cost more in names and renames than in records."""
+MAX_SEGMENT_BYTES = 2**30
+"""A segment is one protobuf message, and protobuf reads none of 2 GiB; the last record may be large."""
+MAX_SEGMENT_SECONDS = 86400
+"""`hushar logs cat --since` skips partitions that are older by more than a day: no segment lives longer."""
 RESERVED_DIMENSION = "ModelId"
 """Is sent with every metric, whatever else is configured."""
 
@@ -147,7 +151,7 @@ class ModelSection(Section):
     runtime: Name = "onnxruntime"
     """Name of the model runtime; plugins bring further ones (`hushar plugins` lists them)."""
     output: Name | None = None
-    """Name of the model's output that holds the scores. None: the first."""
+    """Name of the model's output that holds the scores. None: the first floating-point output."""
     providers: Names = ()
     """Execution providers of onnxruntime in order of preference. Empty: the CPU."""
     provider_options: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
@@ -197,10 +201,11 @@ class LogSection(Section):
     """When the spool is forced to the disk: never, every `fsync_seconds`, or when a segment is closed."""
     fsync_seconds: Seconds = 0.5
     """Seconds between two fsyncs with `fsync` = "interval"."""
-    rotate_bytes: Annotated[int, Field(ge=MIN_SEGMENT_BYTES)] = 64 * 2**20
-    """Bytes at which a segment is closed and delivered."""
-    rotate_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 60.0
-    """Seconds after which a segment is closed and delivered, if it is not full before."""
+    rotate_bytes: Annotated[int, Field(ge=MIN_SEGMENT_BYTES, le=MAX_SEGMENT_BYTES)] = 64 * 2**20
+    """Bytes at which a segment is closed and delivered. At most 1 GiB: it is one protobuf message."""
+    rotate_seconds: Annotated[float, Field(ge=1, le=MAX_SEGMENT_SECONDS, allow_inf_nan=False)] = 60.0
+    """Seconds after which a segment is closed and delivered, if it is not full before. At most a day:
+    `hushar logs cat --since` counts on it."""
     spool_dir: LocalPath | None = None
     """Directory of the spool; one server a directory. None: `.spool` in a local log directory, else a
     folder of the model id under the user's state directory."""

@@ -1,50 +1,8 @@
-"""Paths and URIs as text: their scheme, their local path, and what a relative one means.
+"""What a relative path or URI in a configuration means. Nothing here looks at a disk or a network."""
 
-A configuration names files by a plain path, by `file:///…`, or by a URI of another scheme
-(`s3://bucket/key`). Nothing here looks at a disk or a network, and no scheme is judged: which
-schemes can be read is known to the plugins.
-"""
-
-import os
-import re
 from pathlib import PurePosixPath
-from urllib.parse import unquote_to_bytes
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_FILE = re.compile(r"file:(?=/)", re.IGNORECASE)
-_LOCAL_HOSTS = ("", "localhost")
-
-
-def scheme_of(uri: str) -> str:
-    """The scheme of a URI in lower case; "file" for `file:` URIs and for every plain path."""
-    match = _SCHEME.match(uri)
-    return match.group(1).lower() if match else "file"
-
-
-def is_uri(text: str) -> bool:
-    """Whether `text` has a scheme of its own; a plain path, relative or not, has none."""
-    return bool(_SCHEME.match(text) or _FILE.match(text))
-
-
-def local_path(uri: str) -> str:
-    """The path that a plain path or a `file:` URI means; percent-encoding is undone in URIs only.
-
-    Follows RFC 8089: the host is empty or `localhost`. Raises ValueError for another host, for a
-    `file:` URI without a path, and for another scheme.
-    """
-    if not is_uri(uri):
-        return uri
-    if scheme_of(uri) != "file":
-        raise ValueError(f"expected a local path, got {uri}")
-    rest = uri[len("file:") :]
-    if rest.startswith("//"):
-        host, slash, path = rest[2:].partition("/")
-        if host.lower() not in _LOCAL_HOSTS:
-            raise ValueError(f"a file URI has three slashes before its absolute path, got {uri}")
-        rest = slash + path
-    if not rest:
-        raise ValueError(f"a file URI needs a path, got {uri}")
-    return os.fsdecode(unquote_to_bytes(rest.encode("utf-8", "surrogateescape")))
+from hushar.uris import is_uri, local_path, scheme_of
 
 
 def base_of(uri: str, directory: str) -> str:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hushar.config.reading import Content, read_document
-from hushar.config.wording import shown, shown_key
+from hushar.config.wording import shown_key
 from hushar.errors import ConfigurationError, Problem
 from hushar.nearest import did_you_mean
 from hushar.records import VectorizationDocument
+from hushar.texts import shown
 
 TRANSFORMATIONS = "feature_transformations"
 ORDER = "feature_order"

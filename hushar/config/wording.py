@@ -4,16 +4,16 @@ One table turns pydantic's error types into hushar's sentences, so that a mistak
 service file, in the environment, on the command line and in a plugin's settings.
 """
 
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
 from pydantic_core import ErrorDetails
 
-MAX_SHOWN = 60
-"""Characters of a value that a message shows."""
+from hushar.refusals import Kind, is_empty, kind_expected, limit_of
+from hushar.texts import cut, lower_first, printable, shown
+
 MAX_SHOWN_KEY = 300
 """Characters of a key: a feature must still be recognized by its name."""
 
@@ -41,26 +41,24 @@ _SECONDS: Final[Mapping[str, float]] = MappingProxyType(
 )  # fmt: skip
 
 
-def shown(value: Any) -> str:
-    """A value for a message: as JSON where it is JSON, on one line, printable, cut if it is long."""
-    try:
-        text = json.dumps(value, ensure_ascii=False, default=str)
-    except ValueError:  # Python prints no integer of more than some thousand digits
-        return "a number with thousands of digits"
-    return _printable(text, MAX_SHOWN)
-
-
 def shown_key(key: str) -> str:
     """A key for a message: as it was written, but on one line and printable."""
-    return _printable(key, MAX_SHOWN_KEY)
+    return printable(cut(key, MAX_SHOWN_KEY))
 
 
 def message_of(error: ErrorDetails, key: str) -> str:
     """What to tell the user about one finding of pydantic; `key` is the setting's name with its unit."""
+    kind = kind_expected(error)
+    if kind is not None:
+        value = error["input"]
+        return f"expected {_EXPECTED[kind]}, got {shown(value)}{_hint(kind, value, key)}"
+    limit = limit_of(error)
+    if limit is not None:
+        return f"must be {_BOUNDS[error['type']]} {limit}, got {shown(error['input'])}"
+    if is_empty(error):
+        return "must not be empty"
     make = _SENTENCES.get(error["type"])
-    if make is None:
-        return _lower_first(error["msg"])
-    return make(error, key)
+    return lower_first(error["msg"]) if make is None else make(error)
 
 
 def suffix_hint(value: Any, key: str) -> str:
@@ -89,106 +87,69 @@ def _units(key: str) -> Mapping[str, float] | None:
     return None
 
 
-def _printable(text: str, limit: int) -> str:
-    if len(text) > limit:
-        text = text[: limit - 1] + "…"
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else _escaped(character) for character in text)
+def _hint(kind: Kind, value: Any, key: str) -> str:
+    """How to write the value so that it has the kind that was expected; empty for what has no such form."""
+    match kind:
+        case "integer" | "number":
+            return suffix_hint(value, key)
+        case "string" if isinstance(value, int | float) and not isinstance(value, bool):
+            return f': write "{shown(value)}"'
+        case "list" if isinstance(value, str) and value[:1] not in ("", "["):
+            return f": write {shown([value])}"
+        case _:
+            return ""
 
 
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+def _finite(error: ErrorDetails) -> str:
+    return f"expected a finite number, got {shown(error['input'])}"
 
 
-def _lower_first(message: str) -> str:
-    return message[:1].lower() + message[1:]
-
-
-def _expected(what: str) -> Callable[[ErrorDetails, str], str]:
-    def sentence(error: ErrorDetails, _: str) -> str:
-        return f"expected {what}, got {shown(error['input'])}"
-
-    return sentence
-
-
-def _number(what: str) -> Callable[[ErrorDetails, str], str]:
-    def sentence(error: ErrorDetails, key: str) -> str:
-        value = error["input"]
-        return f"expected {what}, got {shown(value)}{suffix_hint(value, key)}"
-
-    return sentence
-
-
-def _string(error: ErrorDetails, _: str) -> str:
-    value = error["input"]
-    quoted = isinstance(value, int | float) and not isinstance(value, bool)
-    hint = f': write "{shown(value)}"' if quoted else ""
-    return f"expected a string, got {shown(value)}{hint}"
-
-
-def _list(error: ErrorDetails, _: str) -> str:
-    value = error["input"]
-    hint = f": write {shown([value])}" if isinstance(value, str) and value[:1] not in ("", "[") else ""
-    return f"expected a list, got {shown(value)}{hint}"
-
-
-def _literal(error: ErrorDetails, _: str) -> str:
+def _literal(error: ErrorDetails) -> str:
     expected = error["ctx"]["expected"].replace("'", '"')
     return f"expected {expected}, got {shown(error['input'])}"
 
 
-def _bound(words: str, name: str) -> Callable[[ErrorDetails, str], str]:
-    def sentence(error: ErrorDetails, _: str) -> str:
-        limit = error["ctx"][name]
-        limit = int(limit) if isinstance(limit, float) and limit.is_integer() else limit
-        return f"must be {words} {limit}, got {shown(error['input'])}"
-
-    return sentence
-
-
-def _constant(message: str) -> Callable[[ErrorDetails, str], str]:
-    def sentence(_: ErrorDetails, __: str) -> str:
+def _constant(message: str) -> Callable[[ErrorDetails], str]:
+    def sentence(_: ErrorDetails) -> str:
         return message
 
     return sentence
 
 
-def _own(error: ErrorDetails, _: str) -> str:
+def _own(error: ErrorDetails) -> str:
     """A ValueError of a validator: its own words."""
     return str(error["ctx"]["error"])
 
 
-def _verbatim(error: ErrorDetails, _: str) -> str:
+def _verbatim(error: ErrorDetails) -> str:
     return error["msg"]
 
 
-def _same(names: Iterable[str], make: Callable[[ErrorDetails, str], str]) -> dict[str, Any]:
-    return dict.fromkeys(names, make)
-
-
-_SENTENCES: Final[Mapping[str, Callable[[ErrorDetails, str], str]]] = MappingProxyType(
+_EXPECTED: Final[Mapping[Kind, str]] = MappingProxyType(
     {
-        **_same(("int_type", "int_parsing", "int_from_float"), _number("an integer")),
-        **_same(("float_type", "float_parsing"), _number("a number")),
-        **_same(("bool_type", "bool_parsing"), _expected("true or false")),
-        **_same(("list_type", "tuple_type"), _list),
-        **_same(
-            ("dict_type", "mapping_type", "model_type", "model_attributes_type"),
-            _expected("an object of keys"),
-        ),
-        "string_type": _string,
+        "integer": "an integer",
+        "number": "a number",
+        "string": "a string",
+        "boolean": "true or false",
+        "list": "a list",
+        "object": "an object of keys",
+    }
+)
+_BOUNDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "greater_than": "greater than",
+        "greater_than_equal": "at least",
+        "less_than": "less than",
+        "less_than_equal": "at most",
+    }
+)
+_SENTENCES: Final[Mapping[str, Callable[[ErrorDetails], str]]] = MappingProxyType(
+    {
         "string_unicode": _constant("expected text that can be encoded as UTF-8"),
-        "string_too_short": _constant("must not be empty"),
-        "too_short": _constant("must not be empty"),
-        "finite_number": _expected("a finite number"),
+        "finite_number": _finite,
         "literal_error": _literal,
         "missing": _constant("required key is missing"),
         "extra_forbidden": _constant("unknown key"),
-        "greater_than": _bound("greater than", "gt"),
-        "greater_than_equal": _bound("at least", "ge"),
-        "less_than": _bound("less than", "lt"),
-        "less_than_equal": _bound("at most", "le"),
         "value_error": _own,
         CONFLICT: _verbatim,
     }

@@ -6,7 +6,6 @@ type. For each value it gives one *unit*: `unit` float32 numbers side by side.
 """
 
 import enum
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from hushar.texts import shown
 
 
 class Element(enum.Enum):
@@ -50,9 +51,6 @@ _DTYPES: Mapping[Element, np.dtype[Any]] = {
     Element.STRING: np.dtype(object),
 }
 
-_SHOWN = 60
-"""Characters of a value in a message."""
-
 NUMBERS = frozenset({Element.DOUBLE, Element.FLOAT, Element.INTEGER, Element.LONG})
 STRINGS = frozenset({Element.STRING})
 ANY = NUMBERS | STRINGS
@@ -78,15 +76,6 @@ class Transformed:
     unit of `default_val` at position j of an array). None: there are none."""
     unparsable: NDArray[np.bool_] | None = None
     """Shape `(n,)`: values that cannot be read; their request fails with INVALID_ARGUMENT."""
-
-
-def shown(value: Any) -> str:
-    """A value of a configuration for a message: as JSON where it is JSON, printable, cut if it is long."""
-    try:
-        text = json.dumps(value, default=str)
-    except ValueError:  # Python prints no integer of more than some thousand digits
-        return "a number with thousands of digits"
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 def _within_float32(value: float) -> float:

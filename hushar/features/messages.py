@@ -7,6 +7,7 @@ control characters are made visible.
 from typing import Any, Final
 
 from hushar.features.interface import Element, Transformation
+from hushar.texts import visible
 
 _SHOWN: Final = 64
 """Characters of a client's string in a message."""
@@ -42,15 +43,3 @@ def unreadable(kind: str, value: Any, position: int | None, wants: str) -> str:
 def quoted(text: str) -> str:
     """A client's string in single quotes, at most 64 characters of it, nothing unprintable in it."""
     return f"'{visible(text[:_SHOWN])}{'…' if len(text) > _SHOWN else ''}'"
-
-
-def visible(text: str) -> str:
-    r"""Backslashes and what cannot be printed as Python escapes: `\\`, `\n`, `\x1b`, `\u202e`."""
-    return "".join(
-        character if character.isprintable() and character != "\\" else _escaped(character)
-        for character in text
-    )
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")

@@ -10,32 +10,24 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from hushar.errors import Problem
-from hushar.features.interface import TransformationParameters, shown
-from hushar.features.messages import visible
+from hushar.features.interface import TransformationParameters
 from hushar.nearest import did_you_mean
+from hushar.refusals import Kind, is_empty, kind_expected, limit_of
+from hushar.texts import shown, visible
 
-_EXPECTED: Final[Mapping[str, str]] = {
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "string_type": "a string",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "list_type": "a list",
-    "tuple_type": "a list",
-    "dict_type": "an object",
-    "model_type": "an object",
-    "model_attributes_type": "an object",
+_EXPECTED: Final[Mapping[Kind, str]] = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "a string",
+    "boolean": "true or false",
+    "list": "a list",
+    "object": "an object",
 }
-"""pydantic's types of error that say nothing but which type a value should have."""
-
-_BOUNDS: Final[Mapping[str, tuple[str, str]]] = {
-    "greater_than": ("above", "gt"),
-    "greater_than_equal": ("at least", "ge"),
-    "less_than": ("below", "lt"),
-    "less_than_equal": ("at most", "le"),
+_BOUNDS: Final[Mapping[str, str]] = {
+    "greater_than": "above",
+    "greater_than_equal": "at least",
+    "less_than": "below",
+    "less_than_equal": "at most",
 }
 
 _LIKE_IT: Final = 5
@@ -79,7 +71,14 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _message(model: type[TransformationParameters], details: ErrorDetails) -> str:
-    context = details.get("ctx", {})
+    context, value = details.get("ctx", {}), details["input"]
+    kind, limit = kind_expected(details), limit_of(details)
+    if kind is not None:
+        return f"expected {_EXPECTED[kind]}, got {shown(value)}"
+    if limit is not None:
+        return f"must be {_BOUNDS[details['type']]} {limit}, got {shown(value)}"
+    if is_empty(details):
+        return "must not be empty"
     match details["type"]:
         case "missing":
             return "required key is missing"
@@ -91,14 +90,7 @@ def _message(model: type[TransformationParameters], details: ErrorDetails) -> st
             return "unknown key"
         case "value_error":
             return str(context["error"])
-        case "too_short" if context["actual_length"] == 0:
-            return "must not be empty"
-        case kind if kind in _EXPECTED:
-            return f"expected {_EXPECTED[kind]}, got {shown(details['input'])}"
-        case kind if kind in _BOUNDS:
-            words, limit = _BOUNDS[kind]
-            return f"must be {words} {context[limit]:g}, got {shown(details['input'])}"
         case "literal_error" | "enum":
-            return f"expected {context['expected']}, got {shown(details['input'])}"
+            return f"expected {context['expected']}, got {shown(value)}"
         case _:
-            return f"{details['msg']}, got {shown(details['input'])}"
+            return f"{details['msg']}, got {shown(value)}"

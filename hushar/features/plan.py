@@ -4,8 +4,9 @@ Everything about a configuration that can be decided without the model is decide
 wrong is a ConfigurationError with every problem in it. A plan is immutable and shared by all batches.
 """
 
+import operator
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
@@ -14,14 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hushar.errors import ConfigurationError, Problem
-from hushar.features.interface import Transformation, TransformationParameters, shown
-from hushar.features.messages import visible
+from hushar.features.interface import Transformation, TransformationParameters
 from hushar.features.parameters import validate
 from hushar.nearest import did_you_mean
 from hushar.records import VectorizationDocument
+from hushar.texts import shown, shown_error, visible
 
 _TRANSFORMATIONS: Final = "feature_transformations"
 _ORDER: Final = "feature_order"
+
+Fault = Callable[[str, str, Exception], Problem]
+"""Makes the problem of an exception that a transformation's code has no right to: called with its
+`type`, the feature's key, and the exception."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,8 +78,16 @@ class Plan:
         object.__setattr__(self, "index", index)
 
 
-def compile_plan(document: VectorizationDocument, registry: Mapping[str, type[Transformation]]) -> Plan:
+def compile_plan(
+    document: VectorizationDocument,
+    registry: Mapping[str, type[Transformation]],
+    *,
+    fault: Fault | None = None,
+) -> Plan:
     """Make the plan of a configuration; `registry` has the transformations by `type`.
+
+    A ValueError of a transformation is about its parameters. `fault` is asked about every other
+    exception; None: it becomes a problem of the feature.
 
     Raises:
         ConfigurationError: with every problem of every feature. Problems name the document's file and
@@ -86,7 +99,7 @@ def compile_plan(document: VectorizationDocument, registry: Mapping[str, type[Tr
     for name in dict.fromkeys((*document.order, *document.transformations)):
         if name not in document.transformations:
             continue
-        feature, found = _plan_feature(document, registry, name, column)
+        feature, found = _plan_feature(document, registry, name, column, fault)
         problems += found
         if feature is not None:
             features.append(feature)
@@ -120,6 +133,7 @@ def _plan_feature(
     registry: Mapping[str, type[Transformation]],
     name: str,
     start: int,
+    fault: Fault | None,
 ) -> tuple[PlannedFeature | None, list[Problem]]:
     """One feature that begins at column `start`, or None and what is wrong with it."""
     key = f"{_TRANSFORMATIONS}.{visible(name)}"
@@ -129,16 +143,21 @@ def _plan_feature(
     if refused is not None:
         return None, [Problem(document.file, f"{key}.type", refused)]
     kind = registry[type_name]
-    parameters, problems = validate(kind.Parameters, given, file=document.file, key=key)
-    if parameters is None:
-        return None, problems
     try:
+        parameters, problems = validate(kind.Parameters, given, file=document.file, key=key)
+        if parameters is None:
+            return None, problems
         transformation = kind(parameters)
         units = _units(transformation.unit, len(parameters.default_val))
     except _WidthError as error:
         return None, [Problem(document.file, f"{key}.default_val", str(error))]
     except ValueError as error:
         return None, [Problem(document.file, key, str(error))]
+    except Exception as error:  # a plugin's code
+        if fault is not None:
+            return None, [fault(type_name, key, error)]
+        message = f"the transformation {type_name!r} failed: {shown_error(error)}"
+        return None, [Problem(document.file, key, message)]
     default = _read_only(np.array(parameters.default_val, dtype=np.float32))
     return PlannedFeature(name, type_name, transformation, start, start + len(default), default, units), []
 
@@ -159,6 +178,7 @@ class _WidthError(ValueError):
 
 
 def _units(unit: int, width: int) -> int:
+    unit = operator.index(unit)  # it comes from a plugin's code
     if unit < 1:
         raise ValueError(f"the transformation gives {unit} numbers for a value; it must be at least 1")
     if width % unit:

@@ -1,4 +1,4 @@
-"""Log files behind what a user names (a file, a folder, a `file://` URI), and their batches."""
+"""Log files behind what a user names (a file, a folder, a `file:` URI), and their batches."""
 
 import io
 import os
@@ -6,7 +6,6 @@ import stat
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
 
 from google.protobuf.message import DecodeError
 
@@ -14,10 +13,10 @@ from hushar.errors import ConfigurationError, HusharError, Problem, StorageError
 from hushar.logreading.files import LogReader
 from hushar.logreading.partitions import Window, opened_of, partition_of
 from hushar.proto.structs_pb2 import InferenceLogBatch
+from hushar.uris import local_path, scheme_of
 
 SUFFIX: Final = ".pb"
 _COMPRESSED: Final = (".gz", ".zst")
-_FILE_SCHEME: Final = "file://"
 _CHUNK_BYTES: Final = 1 << 20
 
 
@@ -42,7 +41,7 @@ def log_files(sources: Iterable[str], window: Window) -> list[Path]:
     found: dict[str, Path] = {}
     for source in sources:
         try:
-            for file in _files(local_path(source), window):
+            for file in _files(_path(source), window):
                 found.setdefault(os.path.realpath(file), file)
         except ValueError as error:
             problems.append(Problem(source, "", str(error)))
@@ -54,20 +53,16 @@ def log_files(sources: Iterable[str], window: Window) -> list[Path]:
     return sorted(found.values(), key=lambda file: (_time(file), str(file)))
 
 
-def local_path(source: str) -> Path:
+def _path(source: str) -> Path:
     """The path that a source means. Raises ValueError for what is not on a local disk."""
-    scheme, separator, rest = source.partition("://")
-    if not separator:
-        if not source:
-            raise ValueError("the empty name is no file and no folder")
-        return Path(source)
+    if not source:
+        raise ValueError("the empty name is no file and no folder")
+    scheme = scheme_of(source)
     if scheme != "file":
         raise ValueError(
             f"logs at {scheme}:// cannot be read: nothing installed reads it (a plugin may be missing)"
         )
-    if not rest.startswith("/"):
-        raise ValueError("expected file:///PATH")
-    return Path(unquote(rest))
+    return Path(local_path(source))
 
 
 def read_batches(path: Path) -> Generator[InferenceLogBatch]:

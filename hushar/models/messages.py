@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from hushar.models.runtime import TensorSpec
+from hushar.texts import cut, printable, visible
 
 _LONGEST = 300
 
@@ -13,13 +14,13 @@ _SOURCE = re.compile(r"\S*\.(?:cc|cpp|cxx|cu|h):\d+ (?:\w+|.*?(?:[)>\]]|was fals
 
 
 def short_text(error: BaseException) -> str:
-    """A library's error in one line, without codes and source lines, at most 300 characters."""
+    """A library's error in one line, printable, without codes and source lines, 300 characters of it."""
     text = " ".join(str(error).split()) or type(error).__name__
     text = _CODE.sub("", text)
     while (shorter := _SOURCE.sub("", text)) != text:  # one error may quote another
         text = shorter
     text = text.rstrip(". ")
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return printable(cut(text, _LONGEST))
 
 
 def listing(specs: Iterable[TensorSpec]) -> str:
@@ -29,5 +30,6 @@ def listing(specs: Iterable[TensorSpec]) -> str:
 
 def described(spec: TensorSpec) -> str:
     """`float32 (N, 3)`: dtype and shape, `?` for a free dimension without a name."""
-    shape = ", ".join("?" if size is None else str(size) for size in spec.shape)
-    return f"{spec.dtype} ({shape})" if spec.shape else spec.dtype
+    shape = ", ".join("?" if size is None else visible(str(size)) for size in spec.shape)
+    dtype = visible(spec.dtype)
+    return f"{dtype} ({shape})" if spec.shape else dtype

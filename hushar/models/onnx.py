@@ -26,6 +26,7 @@ from hushar.models.scores import as_scores
 from hushar.nearest import did_you_mean
 from hushar.proto.internal_pb2 import OnnxModelHeader
 from hushar.storage.interface import Blob
+from hushar.texts import visible
 
 NAME = "onnxruntime"
 """The name under which this runtime is registered."""
@@ -117,7 +118,7 @@ def _source(blob: Blob, header: OnnxModelHeader) -> bytes | str:
     if not locations:
         return blob.data
     if blob.path is None:
-        names = ", ".join(sorted(locations))
+        names = visible(", ".join(sorted(locations)))
         raise ModelError(
             "model_path",
             f"{blob.uri} keeps its weights in further files ({names}), which are read only beside a "

@@ -46,7 +46,7 @@ class ModelSettings:
     """The section `model` of the service configuration, as far as it is the runtime's concern."""
 
     output: str | None = None
-    """The output that holds the scores; None: the first."""
+    """The output that holds the scores; None: the first floating-point output."""
     providers: Sequence[str] = ()
     """Execution providers in order of preference; empty: the runtime's choice for the CPU."""
     provider_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

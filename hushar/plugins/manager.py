@@ -3,7 +3,7 @@
 import importlib.metadata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -11,6 +11,8 @@ from hushar.errors import ConfigurationError, Problem
 from hushar.features.interface import Transformation
 from hushar.models.runtime import RuntimeFactory
 from hushar.plugins import hookspecs
+from hushar.plugins.answers import answer_problems
+from hushar.plugins.calling import FILE, Named, fault
 from hushar.plugins.interface import (
     LogSinkFactory,
     MetricSinkFactory,
@@ -21,8 +23,6 @@ from hushar.plugins.interface import (
 if TYPE_CHECKING:
     import click
     from pydantic import BaseModel
-
-T = TypeVar("T")
 
 _NAMED_HOOKS = ("transformations", "runtimes", "log_sinks", "metric_sinks", "storages", "commands")
 
@@ -42,26 +42,23 @@ class PluginInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Named(Generic[T]):
-    """A factory, and the plugin that it came from (whose settings it gets)."""
-
-    plugin: str
-    factory: T
-
-
-@dataclass(frozen=True, slots=True)
 class Registry:
     """Everything that plugins bring, by name."""
 
     plugins: tuple[PluginInfo, ...] = ()
     settings: Mapping[str, "type[BaseModel]"] = field(default_factory=dict)
-    transformations: Mapping[str, type[Transformation]] = field(default_factory=dict)
-    runtimes: Mapping[str, RuntimeFactory] = field(default_factory=dict)
+    transformations: Mapping[str, Named[type[Transformation]]] = field(default_factory=dict)
+    runtimes: Mapping[str, Named[RuntimeFactory]] = field(default_factory=dict)
     log_sinks: Mapping[str, Named[LogSinkFactory]] = field(default_factory=dict)
     metric_sinks: Mapping[str, Named[MetricSinkFactory]] = field(default_factory=dict)
     storages: Mapping[str, Named[StorageFactory]] = field(default_factory=dict)
     services: Sequence[Named[ServiceFactory]] = ()
     commands: Mapping[str, "click.Command"] = field(default_factory=dict)
+
+    @property
+    def transformation_classes(self) -> dict[str, type[Transformation]]:
+        """The transformations alone, by `type`, as `hushar.features.plan` takes them."""
+        return {name: named.factory for name, named in self.transformations.items()}
 
 
 def load_registry(
@@ -75,7 +72,7 @@ def load_registry(
 
     `allow` (None: all) and `block` are names of entry points; `entry_points` defaults to those of
     the group `hushar`. Raises ConfigurationError: a plugin that cannot be imported, a hook that is
-    none of ours, a name that two plugins claim.
+    none of ours, one that raises or returns something else, a name that two plugins claim.
     """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
@@ -95,7 +92,7 @@ def load_registry(
     try:
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        problems.append(Problem("plugins", _name_in(manager, error), f"a hook that hushar has not: {error}"))
+        problems.append(Problem(FILE, _name_in(manager, error), f"a hook that hushar has not: {error}"))
         raise ConfigurationError(problems) from error
     merge = _Merge(manager, origins)
     registry = merge.registry()
@@ -119,14 +116,14 @@ def _register(
     name = distribution.name if distribution else "unknown"
     if point.name in origins:
         return Problem(
-            "plugins", point.name, f"both {origins[point.name][0]} and {name} install a plugin of this name"
+            FILE, point.name, f"both {origins[point.name][0]} and {name} install a plugin of this name"
         )
     try:
         manager.register(point.load(), point.name)
     except pluggy.PluginValidationError as error:
-        return Problem("plugins", point.name, f"a hook of {name} does not fit: {error}")
+        return Problem(FILE, point.name, f"a hook of {name} does not fit: {error}")
     except Exception as error:
-        return Problem("plugins", point.name, f"cannot import {point.value} of {name}: {error!r}")
+        return fault(point.name, f"cannot import {point.value} of {name}", error)
     origins[point.name] = (name, distribution.version if distribution else "")
     return None
 
@@ -144,36 +141,39 @@ class _Merge:
         """Everything; only to be used if there are no problems."""
         settings = dict(self._ask("settings"))
         named = {hook: self._named(hook) for hook in _NAMED_HOOKS}
-        bare = {hook: {name: each.factory for name, each in found.items()} for hook, found in named.items()}
         services = [
-            Named(plugin, factory) for plugin, factories in self._ask("services") for factory in factories
+            Named(plugin, "hushar_services", _name_of(factory), factory)
+            for plugin, factories in self._ask("services")
+            for factory in factories
         ]
         return Registry(
             plugins=tuple(PluginInfo(name, *self._origins[name], self._adds[name]) for name in self._origins),
             settings=settings,
-            transformations=bare["transformations"],
-            runtimes=bare["runtimes"],
+            transformations=named["transformations"],
+            runtimes=named["runtimes"],
             log_sinks=named["log_sinks"],
             metric_sinks=named["metric_sinks"],
             storages=named["storages"],
             services=tuple(services),
-            commands=bare["commands"],
+            commands={name: each.factory for name, each in named["commands"].items()},
         )
 
     def _named(self, hook: str) -> dict[str, Named[Any]]:
         """What a hook brings by name; a name that is taken is a problem that names both plugins."""
         taken: dict[str, Named[Any]] = {}
         if hook == "commands":
-            taken = {name: Named(BUILTIN, None) for name in hookspecs.BUILTIN_COMMANDS}
+            taken = {
+                name: Named(BUILTIN, "hushar_commands", name, None) for name in hookspecs.BUILTIN_COMMANDS
+            }
         found: dict[str, Named[Any]] = {}
         for plugin, brought in self._ask(hook):
             for name, factory in _by_name(hook, brought).items():
                 other = found.get(name) or taken.get(name)
                 if other is None:
-                    found[name] = Named(plugin, factory)
+                    found[name] = Named(plugin, f"hushar_{hook}", name, factory)
                     continue
                 message = f"both the plugin {other.plugin!r} and {plugin!r} bring {name!r}"
-                self.problems.append(Problem("plugins", f"hushar_{hook}", message))
+                self.problems.append(Problem(FILE, f"hushar_{hook}", message))
         return found
 
     def _ask(self, hook: str) -> Iterator[tuple[str, Any]]:
@@ -182,10 +182,13 @@ class _Merge:
             plugin = implementation.plugin_name
             try:
                 brought = implementation.function()
-                self._adds[plugin][hook] = _names_of(hook, brought)
+                mistakes = list(answer_problems(hook, brought))
             except Exception as error:
-                self.problems.append(Problem("plugins", plugin, f"hushar_{hook} failed: {error!r}"))
-            else:
+                self.problems.append(fault(plugin, f"hushar_{hook}", error))
+                continue
+            self.problems += [Problem(FILE, plugin, f"hushar_{hook}: {mistake}") for mistake in mistakes]
+            if not mistakes:
+                self._adds[plugin][hook] = _names_of(hook, brought)
                 yield plugin, brought
 
 
@@ -193,10 +196,14 @@ def _by_name(hook: str, brought: Any) -> Mapping[str, Any]:
     return {command.name: command for command in brought} if hook == "commands" else brought
 
 
+def _name_of(factory: Any) -> str:
+    return getattr(factory, "__name__", type(factory).__name__)
+
+
 def _names_of(hook: str, brought: Any) -> tuple[str, ...]:
     """What `hushar plugins` says that a hook brought."""
     if hook == "settings":
         return tuple(brought.model_fields)
     if hook == "services":
-        return tuple(getattr(factory, "__name__", repr(factory)) for factory in brought)
+        return tuple(_name_of(factory) for factory in brought)
     return tuple(sorted(_by_name(hook, brought)))

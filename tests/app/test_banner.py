@@ -11,6 +11,7 @@ import hushar
 from hushar.app.banner import announce, facts
 from hushar.app.messages import configure_messages
 from hushar.app.preparing import prepare
+from hushar.models.runtime import TensorSpec
 from hushar.testing import onnx_models
 
 ADDRESS = "127.0.0.1:8279"
@@ -81,6 +82,17 @@ async def test_a_features_name_cannot_write_a_line_of_its_own(workspace):
     lines = said(await workspace.prepare())
     assert [line for line in lines if line.startswith("listening")] == [f"listening on {ADDRESS}"]
     assert r"  columns: a\nlistening on evil:1 [0:2]" in lines
+
+
+async def test_a_models_own_names_cannot_garble_the_terminal(prepared):
+    made = await prepared()
+    runtime = made.served.runtime
+    runtime.details = {"producer\x1b[2J": "evil\nlistening on evil:1", "domain": "\udcff"}
+    runtime.inputs = (TensorSpec("x\x1b]0;\x07", "float32", ("N\x9b", 3)),)
+    lines = said(made)
+    assert "".join(lines).isprintable()
+    assert r"  producer\x1b[2J: evil\nlistening on evil:1" in lines
+    assert r"  inputs: x\x1b]0;\x07 float32 (N\x9b, 3)" in lines
 
 
 class TestJson:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
 from hushar.app.preparing import Source, prepare
-from hushar.errors import ConfigurationError, Problem, StorageError
+from hushar.errors import ConfigurationError, Problem, SinkError, StorageError
 from hushar.models.runtime import ModelError, Runtime, TensorSpec
 from hushar.plugins import NUMBERS, PluginContext, Transformation
 from hushar.sinks.local import LocalLogSink
@@ -276,7 +276,7 @@ class TestPlugins:
         assert metrics.calls == [(context,)]
         assert prepared.log_sink is log.made
         assert prepared.metric_sinks == {"mem": metrics.made}
-        assert prepared.plugin_settings == {"memory": Settings(limit=7)}
+        assert prepared.plugin_settings["memory"] == Settings(limit=7)
 
     async def test_a_plugin_whose_settings_are_refused_does_not_get_its_factories_called(
         self, workspace, install_plugin
@@ -479,6 +479,161 @@ class TestTheModel:
         workspace.configure(model={"runtime": "own"})
         problem = await the_problem(workspace.source())
         assert (problem.key, problem.message) == ("model.session_config", "what is that?")
+
+
+class Unfinished(Summing):
+    """A runtime that forgets what it must say of itself."""
+
+    def __init__(self, blob, settings):
+        pass
+
+
+class Failing(MemoryLogSink):
+    async def check(self):
+        raise OSError(13, "Permission denied")
+
+
+class FailingMetrics(MemoryMetricSink):
+    async def check(self):
+        raise SinkError("nobody there")
+
+
+class Nameless(MemoryLogSink):
+    description = None
+
+
+class FailingStorage(MemoryStorage):
+    async def read(self, uri):
+        raise OSError(5, "Input/output error")
+
+
+class ForgetfulStorage(MemoryStorage):
+    async def read(self, uri):
+        return None
+
+
+class BadSettings(BaseModel, extra="forbid"):
+    @model_validator(mode="before")
+    @classmethod
+    def _check(cls, values):
+        return values["limit"]
+
+
+class BadInit(Transformation):
+    accepts = NUMBERS
+
+    def __init__(self, parameters):
+        raise KeyError("x\x1b")
+
+    def transform(self, column):
+        raise AssertionError
+
+
+class BadUnit(Transformation):
+    accepts = NUMBERS
+    unit = None
+
+    def transform(self, column):
+        raise AssertionError
+
+
+class TestMisbehavingPlugins:
+    """Whatever a plugin's code raises or returns, the problem names the plugin and the hook."""
+
+    @pytest.mark.parametrize(
+        ("made", "said"),
+        [
+            (KeyError("x"), "KeyError('x')"),
+            (None, "expected a LogSink, got None"),
+            (MemoryMetricSink(), "expected a LogSink, got an instance of MemoryMetricSink"),
+            (Failing(), "PermissionError(13, 'Permission denied')"),
+            (Nameless(), "expected a str, got None"),
+        ],
+    )
+    async def test_a_log_sink(self, workspace, install_plugin, made, said):
+        install_plugin("bad", log_sinks={"mem": Maker(made)})
+        workspace.configure(log={"uri": "mem://x"})
+        assert str(await the_problem(workspace.source())) == f"plugins: bad: hushar_log_sinks: 'mem': {said}"
+
+    @pytest.mark.parametrize(
+        ("made", "said"),
+        [
+            (KeyError("x"), "KeyError('x')"),
+            (MemoryLogSink(), "expected a MetricSink, got an instance of MemoryLogSink"),
+            (FailingMetrics(), "SinkError('nobody there')"),
+        ],
+    )
+    async def test_a_metric_sink(self, workspace, install_plugin, made, said):
+        install_plugin("bad", metric_sinks={"mem": Maker(made)})
+        workspace.configure(metrics={"sinks": ["mem"]})
+        problem = await the_problem(workspace.source())
+        assert str(problem) == f"plugins: bad: hushar_metric_sinks: 'mem': {said}"
+
+    @pytest.mark.parametrize(
+        ("made", "said"),
+        [
+            (KeyError("x"), "KeyError('x')"),
+            (None, "expected a Storage, got None"),
+            (FailingStorage(), "OSError(5, 'Input/output error')"),
+            (ForgetfulStorage(), "expected a Blob, got None"),
+        ],
+    )
+    @pytest.mark.parametrize("of_the_configuration", [True, False])
+    async def test_a_storage(self, workspace, install_plugin, made, said, of_the_configuration):
+        install_plugin("bad", storages={"mem": Maker(made)})
+        workspace.configure(model_path="mem://m")
+        problem = await the_problem(workspace.source("mem://service.json" if of_the_configuration else None))
+        assert str(problem) == f"plugins: bad: hushar_storages: 'mem': {said}"
+
+    async def test_a_storage_that_fails_is_closed_all_the_same(self, workspace, install_plugin):
+        storage = FailingStorage()
+        install_plugin("bad", storages={"mem": Maker(storage)})
+        workspace.configure(model_path="mem://m")
+        await the_problem(workspace.source())
+        assert storage.closed == 1
+
+    @pytest.mark.parametrize(
+        ("made", "said"),
+        [
+            (Maker(ZeroDivisionError("division by zero")), "ZeroDivisionError('division by zero')"),
+            (Maker(None), "expected a Runtime, got None"),
+            (Unfinished, "the runtime has no width"),
+        ],
+    )
+    async def test_a_runtime(self, workspace, install_plugin, made, said):
+        install_plugin("bad", runtimes={"own": made})
+        workspace.configure(model={"runtime": "own"})
+        problem = await the_problem(workspace.source())
+        assert str(problem) == f"plugins: bad: hushar_runtimes: 'own': {said}"
+
+    @pytest.mark.parametrize(
+        ("kind", "said"),
+        [
+            (BadInit, r"KeyError('x\x1b')"),
+            (BadUnit, "TypeError(\"'NoneType' object cannot be interpreted as an integer\")"),
+        ],
+    )
+    async def test_a_transformation_is_told_with_its_feature_and_with_the_mistakes_of_others(
+        self, workspace, install_plugin, kind, said
+    ):
+        install_plugin("bad", transformations={"own": kind})
+        workspace.vectorize(a={"type": "own", "default_val": [1]}, b={"type": "identity", "default_val": []})
+        first, second = await problems_of(workspace.source())
+        assert str(first) == f"plugins: bad: hushar_transformations: 'own': feature_transformations.a: {said}"
+        assert second.key == "feature_transformations.b.default_val"
+
+    async def test_settings(self, workspace, install_plugin):
+        install_plugin("bad", settings=BadSettings)
+        problem = await the_problem(workspace.source())
+        assert str(problem) == "plugins: bad: hushar_settings: KeyError('limit')"
+
+    async def test_the_traceback_is_a_message_of_level_debug(self, workspace, install_plugin, capsys):
+        install_plugin("bad", log_sinks={"mem": Maker(KeyError("x"))})
+        workspace.configure(log={"uri": "mem://x"}, log_level="debug")
+        await the_problem(workspace.source())
+        said = capsys.readouterr().err
+        assert "debug hushar.plugins: plugin bad: hushar_log_sinks: 'mem'" in said
+        assert "Traceback" in said
 
 
 class TestTheVectorization:

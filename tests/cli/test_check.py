@@ -2,6 +2,7 @@
 
 import json
 
+import onnx
 import pytest
 
 from hushar.testing import onnx_models
@@ -89,6 +90,19 @@ def test_warnings_are_shown(printed, monkeypatch):
 def test_a_feature_is_one_line_under_its_own_name(printed, name, shown):
     lines = printed({name: {"type": "identity", "default_val": [1]}})
     assert rows_of(lines) == [[shown, "identity", "[0]", "1"]]
+
+
+def test_a_models_own_names_cannot_garble_the_terminal(hushar, configure, tmp_path):
+    service = configure({"age": {"type": "identity", "default_val": [1]}})
+    model = onnx.load(tmp_path / "model.onnx")
+    model.producer_name = "evil\x1b[2J"
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N\x1b[31m"
+    onnx.save(model, tmp_path / "model.onnx")
+    ran = hushar("check", service)
+    assert ran.status == 0
+    assert ran.out.replace("\n", "").isprintable()
+    assert r"producer: evil\x1b[2J" in ran.out
+    assert r"float32 (N\x1b[31m, 1)" in ran.out
 
 
 def test_a_terminal_gets_rows_that_fit(hushar, configure, monkeypatch):

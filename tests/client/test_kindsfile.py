@@ -55,6 +55,7 @@ def test_a_file_uri_may_hold_encoded_characters(tmp_path):
         ('{"vectorization_instruction_path": 1}', "expected a string"),
         ('{"vectorization_instruction_path": "s3://b/v.json"}', "give the vectorization file itself"),
         ('{"vectorization_instruction_path": "file://host/v.json"}', "give the vectorization file itself"),
+        ('{"vectorization_instruction_path": "s3:///v.json"}', "give the vectorization file itself"),
         (b"\xff", "not UTF-8"),
     ],
 )
@@ -76,4 +77,11 @@ def test_the_file_that_is_missing_is_named(tmp_path):
     service = tmp_path / "service.json"
     service.write_text('{"vectorization_instruction_path": "absent.json"}')
     with pytest.raises(ConfigurationError, match=r"absent\.json: cannot be read: No such file"):
+        kinds_from_file(service)
+
+
+def test_a_path_that_no_file_can_have_is_told(tmp_path):
+    service = tmp_path / "service.json"
+    service.write_text('{"vectorization_instruction_path": "a\\u0000b"}')
+    with pytest.raises(ConfigurationError, match="cannot be read: embedded null byte"):
         kinds_from_file(service)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hushar.config import load_service
+from hushar.config import examine_service
 from hushar.errors import ConfigurationError
 from hushar.storage.interface import Blob
 
@@ -29,13 +29,16 @@ def load(blob):
 
     def run(values=None, uri="service.json", *, options=None, overrides=(), environ=None):
         content = REQUIRED | (values or {}) if values is None or isinstance(values, dict) else values
-        return load_service(
+        examined = examine_service(
             blob(content, uri),
             options=options or {},
             overrides=overrides,
             environ=environ or {},
             directory="/somewhere",
         )
+        if examined.problems or examined.loaded is None:
+            raise ConfigurationError(examined.problems)
+        return examined.loaded
 
     return run
 

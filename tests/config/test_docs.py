@@ -8,11 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic_core import to_jsonable_python
 
-from hushar.config import load_service
 from hushar.config.hints import KEYS
 from hushar.config.service import OPTIONS
-from hushar.errors import ConfigurationError
-from hushar.storage.interface import Blob
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -64,30 +61,15 @@ def test_types_and_meanings_are_given(rows):
     assert [dotted for dotted, row in rows.items() if len(row) != 5 or not row[1] or not row[4]] == []
 
 
-def test_examples_say_the_same(page):
+def test_examples_say_the_same(page, load):
     loaded = [
-        load_service(
-            Blob(f"service.{language}", example(page, language).encode()),
-            options={},
-            overrides=[],
-            environ={},
-            directory="/",
-        ).configuration
-        for language in ("json", "toml")
+        load(example(page, language), f"service.{language}").configuration for language in ("json", "toml")
     ]
     assert loaded[0] == loaded[1]
     assert loaded[0].log.uri == "/var/log/hushar"
 
 
-def test_error_messages_are_the_real_ones(page):
-    required = {"model_path": "m", "model_id": "m", "vectorization_instruction_path": "v"}
-    values = required | {"log": {"rotate_byte": 1, "queue_bytes": "64MiB"}}
-    with pytest.raises(ConfigurationError) as caught:
-        load_service(
-            Blob("service.json", json.dumps(values).encode()),
-            options={},
-            overrides=["log.uri.x=1"],
-            environ={"HUSHAR_PORT": "70000"},
-            directory="/",
-        )
-    assert sorted(str(caught.value).splitlines()) == sorted(example(page, "text").splitlines())
+def test_error_messages_are_the_real_ones(page, mistakes):
+    values = {"log": {"rotate_byte": 1, "queue_bytes": "64MiB"}}
+    lines = mistakes(values, overrides=["log.uri.x=1"], environ={"HUSHAR_PORT": "70000"})
+    assert sorted(lines) == sorted(example(page, "text").splitlines())

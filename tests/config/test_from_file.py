@@ -25,6 +25,6 @@ def test_section_that_is_null_is_absent(blob):
 def test_file_with_a_malformed_uri(blob):
     layer = file_layer(blob({"host": "h"}, "file://etc/s.json"), "/somewhere")
     assert [problem.message for problem in layer.problems] == [
-        "a file URI has three slashes before its absolute path, got file://etc/s.json"
+        "'etc' is read as a host; a file URI has three slashes, file:///path"
     ]
     assert layer.unreadable

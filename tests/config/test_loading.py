@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hushar.config import examine_service, load_service
+from hushar.config import examine_service
 from hushar.config.hints import KEYS
-from hushar.errors import ConfigurationError
 from hushar.storage.interface import Blob
 
 SAMPLES = {
@@ -128,7 +127,7 @@ def test_port_is_the_same_from_every_layer(number):
     def port(values=(), **layers):
         given = {"options": {}, "overrides": [], "environ": {}} | layers
         blob = Blob("s.json", json.dumps(required | dict(values)).encode())
-        return load_service(blob, directory="/", **given).configuration.port_number
+        return examine_service(blob, directory="/", **given).loaded.configuration.port_number
 
     assert port({"port_number": number}) == number
     assert port(environ={"HUSHAR_PORT": str(number)}) == number
@@ -146,14 +145,10 @@ def test_port_is_the_same_from_every_layer(number):
 def test_any_text_for_any_key_is_taken_or_refused_in_one_line_each(key, text):
     name = ".".join(key)
     required = b'{"model_path": "m", "model_id": "m", "vectorization_instruction_path": "v"}'
-    problems = ()
-    try:
-        load_service(
-            Blob("s.json", required), options={}, overrides=[f"{name}={text}"], environ={}, directory="/"
-        )
-    except ConfigurationError as error:
-        problems = error.problems
-    for problem in problems:
+    examined = examine_service(
+        Blob("s.json", required), options={}, overrides=[f"{name}={text}"], environ={}, directory="/"
+    )
+    for problem in examined.problems:
         assert name in problem.key
         assert str(problem).isprintable()
 
@@ -309,9 +304,9 @@ def test_problem_found_later_names_where_the_value_was_written(load):
 
 
 def test_without_a_file():
-    with pytest.raises(ConfigurationError) as caught:
-        load_service(None, options={}, overrides=["model_id=m"], environ={}, directory="/")
-    assert [str(problem) for problem in caught.value.problems] == [
+    examined = examine_service(None, options={}, overrides=["model_id=m"], environ={}, directory="/")
+    assert examined.loaded is None
+    assert [str(problem) for problem in examined.problems] == [
         "configuration: model_path: required key is missing",
         "configuration: vectorization_instruction_path: required key is missing",
     ]

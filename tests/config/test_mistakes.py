@@ -74,6 +74,14 @@ WRONG_VALUES = {
         {"log": {"rotate_bytes": 65535}},
         "log.rotate_bytes: must be at least 65536, got 65535",
     ),
+    "a segment that no protobuf reader would take": (
+        {"log": {"rotate_bytes": 2**30 + 1}},
+        "log.rotate_bytes: must be at most 1073741824, got 1073741825",
+    ),
+    "a segment that is open for longer than a day": (
+        {"log": {"rotate_seconds": 86401}},
+        "log.rotate_seconds: must be at most 86400, got 86401",
+    ),
     "an interval below a second": (
         {"metrics": {"interval_seconds": 0.5}},
         "metrics.interval_seconds: must be at least 1, got 0.5",
@@ -135,8 +143,8 @@ WRONG_VALUES = {
         "the size of one segment",
     ),
     "a segment that fits no spool": (
-        {"log": {"rotate_bytes": 4294967296}},
-        "log.rotate_bytes: log.spool_max_bytes (2147483648) must be at least log.rotate_bytes (4294967296), "
+        {"log": {"rotate_bytes": 131072, "spool_max_bytes": 65536}},
+        "log.spool_max_bytes: log.spool_max_bytes (65536) must be at least log.rotate_bytes (131072), "
         "the size of one segment",
     ),
     "a first back-off above the longest": (
@@ -146,7 +154,7 @@ WRONG_VALUES = {
     # paths and URIs
     "a file URI with too few slashes": (
         {"model_path": "file://models/m.onnx"},
-        "model_path: a file URI has three slashes before its absolute path, got file://models/m.onnx",
+        "model_path: 'models' is read as a host; a file URI has three slashes, file:///path",
     ),
     "a spool in a bucket": (
         {"log": {"spool_dir": "s3://bucket/spool"}},

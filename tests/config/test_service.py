@@ -46,6 +46,8 @@ def test_limits_themselves_are_allowed():
     log = {"sample_rate": 0, "rotate_bytes": 65536, "spool_max_bytes": 65536, "rotate_seconds": 1}
     log |= {"retry_min_seconds": 5, "retry_max_seconds": 5, "drain_seconds": 0}
     assert ServiceConfiguration(**REQUIRED, port_number=65535, log=log).log.spool_max_bytes == 65536
+    most = {"rotate_bytes": 2**30, "rotate_seconds": 86400}
+    assert ServiceConfiguration(**REQUIRED, log=most).log.rotate_bytes == 2**30
 
 
 def test_plugins_settings_stand_beside_the_sections_own_keys():

@@ -1,61 +1,11 @@
-"""Paths and URIs as text."""
-
-from urllib.parse import quote
+"""What a relative path or URI means."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hushar.config.uris import base_of, is_uri, local_path, resolve_local, resolve_uri, scheme_of
-
-
-@pytest.mark.parametrize(
-    ("uri", "scheme"),
-    [
-        ("m.onnx", "file"),
-        ("/m.onnx", "file"),
-        ("file:///m.onnx", "file"),
-        ("FILE:///m.onnx", "file"),
-        ("file:/m.onnx", "file"),
-        ("s3://bucket/m", "s3"),
-        ("S3://bucket/m", "s3"),
-        ("git+ssh://host", "git+ssh"),
-        ("folder/s3://x", "file"),
-        ("c:m", "file"),
-        ("", "file"),
-    ],
-)
-def test_scheme(uri, scheme):
-    assert scheme_of(uri) == scheme
-
-
-@pytest.mark.parametrize(
-    ("uri", "path"),
-    [
-        ("a%20b", "a%20b"),
-        ("/x", "/x"),
-        ("file:///x", "/x"),
-        ("file://localhost/x", "/x"),
-        ("file:/x", "/x"),
-        ("file:///a%20b%25/%C3%A4", "/a b%/ä"),
-        ("file:///a?b#c", "/a?b#c"),
-        ("file:relative", "file:relative"),
-    ],
-)
-def test_local_path(uri, path):
-    assert local_path(uri) == path
-
-
-@settings(deadline=None)
-@given(path=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
-def test_any_path_survives_as_a_file_uri(path):
-    assert local_path(f"file:///{quote(path)}") == f"/{path}"
-
-
-@pytest.mark.parametrize("uri", ["s3://bucket/x", "file://host/x", "file://"])
-def test_not_a_local_path(uri):
-    with pytest.raises(ValueError, match="path"):
-        local_path(uri)
+from hushar.config.uris import base_of, resolve_local, resolve_uri
+from hushar.uris import is_uri
 
 
 @pytest.mark.parametrize(

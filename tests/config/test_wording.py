@@ -1,43 +1,34 @@
-"""How values are told, and how a value with a unit is to be written."""
+"""How a value with a unit is to be written, and what is said of a plugin's settings."""
 
-import datetime
+from typing import Annotated
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from pydantic import BaseModel, Field, ValidationError
 
-from hushar.config.wording import MAX_SHOWN, shown, suffix_hint
+from hushar.config.wording import message_of, suffix_hint
+
+
+class Settings(BaseModel):
+    """What a plugin may come up with."""
+
+    code: Annotated[str, Field(min_length=2)] = "ab"
+    names: Annotated[list[str], Field(min_length=2)] = ["a", "b"]
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
+    ("given", "message"),
     [
-        (None, "null"),
-        (True, "true"),
-        ("ä\n", '"ä\\n"'),
-        ({"a": [1]}, '{"a": [1]}'),
-        (datetime.date(2024, 1, 2), '"2024-01-02"'),
-        ("\u202e", '"\\u202e"'),
+        ({"code": ""}, "must not be empty"),
+        ({"names": []}, "must not be empty"),
+        ({"code": "a"}, "string should have at least 2 characters"),
+        ({"names": ["a"]}, "list should have at least 2 items after validation, not 1"),
     ],
 )
-def test_shown(value, text):
-    assert shown(value) == text
-
-
-@settings(deadline=None)
-@given(st.text(st.characters(exclude_categories=[])))
-def test_anything_is_shown_on_one_line_that_can_be_printed(text):
-    assert shown(text).isprintable()
-    assert shown(text).encode()
-
-
-def test_number_that_python_does_not_print():
-    assert shown(10**5000) == "a number with thousands of digits"
-
-
-def test_long_values_are_cut():
-    assert len(shown("x" * 1000)) == MAX_SHOWN
-    assert shown("x" * 1000).endswith("x…")
+def test_only_what_is_empty_is_said_to_be(given, message):
+    with pytest.raises(ValidationError) as caught:
+        Settings(**given)
+    (finding,) = caught.value.errors()
+    assert message_of(finding, "") == message
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from hushar.features.interface import Element, FiniteFloat32, FiniteFloat64, Float32, Float64, shown
+from hushar.features.interface import Element, FiniteFloat32, FiniteFloat64, Float32, Float64
 from hushar.proto.structs_pb2 import DataType
 
 NAN, INF = float("nan"), float("inf")
@@ -49,9 +49,3 @@ def test_only_the_finite_ones_refuse_nan_and_infinities(value):
     assert str(TypeAdapter(Float32).validate_python(value)) == str(value)
     assert str(TypeAdapter(Float64).validate_python(value)) == str(value)
     assert refusal(FiniteFloat32, value) == refusal(FiniteFloat64, value) == f"must be finite, is {value}"
-
-
-def test_values_are_shown_as_json_on_one_short_line():
-    assert shown({"a": [1, "x\n"]}) == r'{"a": [1, "x\n"]}'
-    assert shown("x" * 1000) == '"' + "x" * 59 + "…"
-    assert shown(10**5000) == "a number with thousands of digits"

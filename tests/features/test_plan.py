@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from hushar.errors import ConfigurationError
+from hushar.errors import ConfigurationError, Problem
 from hushar.features.interface import NUMBERS, Transformation, TransformationParameters, Transformed
 from hushar.features.plan import check_width, compile_plan, vectorization_schema
 from hushar.features.transformations import BUILTIN
@@ -282,6 +282,25 @@ class TestConfigurationErrors:
             ("feature_transformations.b", "not in feature_order"),
             ("feature_transformations.b.type", f"unknown type 'x'; known types: {ALL_TYPES}"),
         ]
+
+    def test_what_a_transformation_raises_beside_value_errors_is_a_problem_too(self, make):
+        class Failing(BUILTIN["identity"]):
+            def __init__(self, parameters):
+                raise KeyError("x")
+
+        document = make.document(age={"type": "failing", "default_val": [1]})
+        with pytest.raises(ConfigurationError) as caught:
+            compile_plan(document, {"failing": Failing})
+        (problem,) = caught.value.problems
+        assert problem.key == "feature_transformations.age"
+        assert problem.message == "the transformation 'failing' failed: KeyError('x')"
+
+        def fault(type_name, key, error):
+            return Problem(type_name, key, repr(error))
+
+        with pytest.raises(ConfigurationError) as caught:
+            compile_plan(document, {"failing": Failing}, fault=fault)
+        assert caught.value.problems == (Problem("failing", "feature_transformations.age", "KeyError('x')"),)
 
     def test_control_characters_in_a_name_are_made_visible(self, make):
         ((key, _),) = problems_of(

@@ -31,6 +31,7 @@ from hushar.models.runtime import TensorSpec
             "Exception during initialization: Random-access reads require a regular file: ./",
         ),
         ("two\n lines", "two lines"),
+        ("node \x1b[2J", r"node \x1b[2J"),
         ("", "ValueError"),
         ("x" * 400, "x" * 299 + "…"),
     ],
@@ -43,3 +44,8 @@ def test_tensors():
     specs = (TensorSpec("a", "float32", ("N", 3)), TensorSpec("b", "seq(int64)", ()))
     assert listing(specs) == "'a' float32 (N, 3), 'b' seq(int64)"
     assert described(TensorSpec("c", "int64", (None,))) == "int64 (?)"
+
+
+def test_a_models_own_names_cannot_garble_the_terminal():
+    spec = TensorSpec("a\x1b[2J", "opaque(\x1b)", ("N\x1b[31m", 3))
+    assert listing([spec]) == r"'a\x1b[2J' opaque(\x1b) (N\x1b[31m, 3)"

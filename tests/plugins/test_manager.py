@@ -10,6 +10,7 @@ from hushar import builtin
 from hushar.cli.root import COMMANDS
 from hushar.errors import ConfigurationError
 from hushar.plugins import STRINGS, Transformation, hookimpl
+from hushar.plugins.calling import Named
 from hushar.plugins.hookspecs import BUILTIN_COMMANDS
 from hushar.plugins.manager import load_registry
 
@@ -75,7 +76,8 @@ def test_blocked_built_in_parts_are_missing():
 def test_a_plugin_adds_what_its_hooks_return():
     found = points(long=plugin(hushar_transformations={"length": Length}))
     registry = load_registry(builtin, entry_points=found)
-    assert registry.transformations["length"] is Length
+    assert registry.transformations["length"] == Named("long", "hushar_transformations", "length", Length)
+    assert registry.transformation_classes["length"] is Length
     assert registry.plugins[1].adds == {"transformations": ("length",)}
 
 
@@ -134,6 +136,29 @@ def test_every_plugin_that_cannot_be_loaded_is_named():
     assert [problem.key for problem in caught.value.problems] == ["broken", "failing"]
     assert "no module named x" in str(caught.value)
     assert "boom" in str(caught.value)
+
+
+def test_what_a_hook_returns_of_another_type_is_told_and_not_merged():
+    found = points(
+        none=plugin(hushar_log_sinks=None),
+        odd=plugin(hushar_transformations={"length": Length, "int": int}, hushar_services=[3]),
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        load_registry(builtin, entry_points=found)
+    assert sorted(map(str, caught.value.problems)) == [
+        "plugins: none: hushar_log_sinks: must return a mapping of names, got None",
+        "plugins: odd: hushar_services: [0]: expected a factory, got an instance of int",
+        "plugins: odd: hushar_transformations: 'int': expected a class derived from Transformation, "
+        "got the class int",
+    ]
+
+
+def test_services_know_the_plugin_that_they_came_from():
+    def make_service(context):
+        raise AssertionError("never made here")
+
+    (named,) = load_registry(builtin, entry_points=points(a=plugin(hushar_services=[make_service]))).services
+    assert named == Named("a", "hushar_services", "make_service", make_service)
 
 
 def test_a_hook_with_arguments_that_are_not_its_own_does_not_fit():

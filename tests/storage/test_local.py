@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from hushar.errors import StorageError
-from hushar.storage.local import LocalStorage, local_path
+from hushar.storage.local import LocalStorage
 from hushar.testing import check_storage
 
 
@@ -35,23 +35,6 @@ async def test_a_file_uri_is_percent_decoded(tmp_path: Path):
     (tmp_path / "ümlaut und mehr.json").write_bytes(b"2")
     blob = await LocalStorage().read(f"file://{tmp_path}/%C3%BCmlaut%20und%20mehr.json")
     assert (blob.data, blob.path) == (b"2", tmp_path / "ümlaut und mehr.json")
-
-
-@pytest.mark.parametrize(
-    ("uri", "path"),
-    [
-        ("file:///etc/m.onnx", "/etc/m.onnx"),
-        ("file://localhost/etc/m.onnx", "/etc/m.onnx"),
-        ("FILE:///etc/m.onnx", "/etc/m.onnx"),
-        ("file:/etc/m.onnx", "/etc/m.onnx"),
-        ("file:///a%3Fb%23c", "/a?b#c"),
-        ("file:///%FF", "/\udcff"),
-        ("m.onnx", "m.onnx"),
-        ("file:m.onnx", "file:m.onnx"),
-    ],
-)
-def test_which_path_a_uri_names(uri: str, path: str):
-    assert local_path(uri) == Path(path)
 
 
 async def test_the_version_changes_when_a_file_of_the_same_size_takes_its_place(tmp_path: Path):
