@@ -1,7 +1,8 @@
 """Every hook that hushar calls. All are called once, at start; none during a request.
 
 A hook returns a mapping from a name to a factory (or a list); hushar merges what all plugins return,
-and two plugins that claim one name are an error at start that names both. The built-in parts come
+and two plugins that claim one name are an error at start that names both. So is a hook, or a factory,
+that raises what its interface does not have, or returns something else. The built-in parts come
 through the same hooks (`hushar.builtin`).
 """
 
