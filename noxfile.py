@@ -102,5 +102,19 @@ def demo_model(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Load the server with the benchmark's workloads; arguments go to benchmark/run.py."""
-    session.install("-e", ".", *group("test"))
+    session.install("-e", ".", *group("bench"))
     session.run("python", "benchmark/run.py", *session.posargs)
+
+
+@nox.session
+def bench_transport(session: nox.Session) -> None:
+    """Measure the transport beside other gRPC servers; arguments go to benchmark/transport.py."""
+    session.install("-e", ".", *group("bench"))
+    session.run("python", "benchmark/transport.py", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def interop(session: nox.Session) -> None:
+    """Install the tools of other projects that can be, then run the tests that use them."""
+    session.run("scripts/install_tools", external=True)
+    session.run("scripts/test", "tests/interop", "tests/purerpc", *session.posargs, external=True)

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Sourced by scripts/test, scripts/demo and .ci/run: the virtual environment of this checkout.
+# Sourced by scripts/test, scripts/demo, scripts/install_tools and .ci/run: the virtual environment of this
+# checkout.
 #
 # Sets `root` (the checkout) and `python` (the interpreter in its `.venv`). Needs bash, coreutils and
 # Python 3.11 or later, nothing else; no root. The only thing it reaches for is the package registry.
@@ -7,6 +8,9 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
 python=$venv/bin/python
+# Programs that some tests call; scripts/install_tools puts them there.
+gobin=$venv/gobin
+export PATH=$gobin:$PATH
 
 step() { printf '==> %s\n' "$*"; }
 

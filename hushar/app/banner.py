@@ -1,11 +1,13 @@
 """What is said at start about what is served."""
 
+import ipaddress
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 import hushar
 from hushar.app.preparing import Prepared
+from hushar.config.service import ServiceConfiguration
 from hushar.texts import visible
 
 log = logging.getLogger("hushar")
@@ -14,6 +16,7 @@ log = logging.getLogger("hushar")
 def facts(prepared: Prepared, address: str) -> Mapping[str, Any]:
     """What is served, as plain values in the order in which a person wants to read them."""
     configuration = prepared.configuration
+    unix_socket = configuration.server.unix_socket
     runtime = prepared.served.runtime
     columns = {feature.name: feature.columns for feature in prepared.plan.features}
     return {
@@ -30,14 +33,51 @@ def facts(prepared: Prepared, address: str) -> Mapping[str, Any]:
         "columns": columns,
         "log": prepared.log_sink.description if prepared.log_sink else "none",
         "metrics": [sink.description for sink in prepared.metric_sinks.values()] or "none",
-        "limits": {
-            "connection_concurrency": configuration.connection_concurrency,
-            "batching.max_rows": configuration.batching.max_rows,
-            "batching.max_call_rows": configuration.batching.max_call_rows,
-        },
-        "tls": "on" if prepared.ssl_context else "off",
+        "limits": _limits(configuration),
+        "tls": _tls(prepared),
+        "tokens": "off" if prepared.tokens is None else f"{len(prepared.tokens)} known",
+        **({"unix_socket": unix_socket} if unix_socket else {}),
         "address": address,
     }
+
+
+def _limits(configuration: ServiceConfiguration) -> Mapping[str, Any]:
+    """What a call or a connection may be; those that are not set are left out."""
+    server = configuration.server
+    limits = {
+        "connection_concurrency": configuration.connection_concurrency,
+        "batching.max_rows": configuration.batching.max_rows,
+        "batching.max_call_rows": configuration.batching.max_call_rows,
+        "server.max_receive_bytes": server.max_receive_bytes,
+        "server.max_send_bytes": server.max_send_bytes,
+        "server.max_connections": server.max_connections,
+        "server.max_connections_per_address": server.max_connections_per_address,
+        "server.max_in_flight": server.max_in_flight,
+        "server.max_in_flight_bytes": server.max_in_flight_bytes,
+    }
+    return {key: value for key, value in limits.items() if value is not None}
+
+
+def _tls(prepared: Prepared) -> str:
+    if prepared.ssl_context is None:
+        return "off"
+    return "on" if prepared.configuration.tls.client_ca is None else "on, with certificates of clients"
+
+
+def warnings_of(prepared: Prepared) -> Iterator[str]:
+    """What is no mistake, but may not be meant."""
+    yield from prepared.loaded.warnings
+    host = prepared.configuration.host
+    if prepared.ssl_context is None and not _is_loopback(host):
+        what = "calls" if prepared.tokens is None else "calls and their tokens"
+        yield f"host is {host} and there is no TLS: {what} can be read on the way"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def announce(prepared: Prepared, address: str, stream: TextIO) -> None:

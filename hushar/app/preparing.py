@@ -11,12 +11,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import trio
 
 from hushar import builtin
 from hushar.app.messages import configure_messages
+from hushar.app.tls import make_context
+from hushar.app.tokens import read_tokens
 from hushar.config.loading import Loaded, examine_service
 from hushar.config.service import ServiceConfiguration, validate_plugin_settings
 from hushar.config.vectorization import examine_vectorization
@@ -36,7 +38,11 @@ from hushar.storage.local import LocalStorage
 from hushar.uris import scheme_of
 
 P = ParamSpec("P")
+T = TypeVar("T")
 SinkT = TypeVar("SinkT", LogSink, MetricSink)
+
+PREFIX_BYTES: Final = 5
+"""Before each message of gRPC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,8 @@ class Prepared:
     log_sink: LogSink | None
     metric_sinks: Mapping[str, MetricSink]
     ssl_context: ssl.SSLContext | None
+    tokens: frozenset[str] | None
+    """Of `auth.token_file`."""
 
     @property
     def configuration(self) -> ServiceConfiguration:
@@ -166,7 +174,10 @@ class _Preparation:
             await self._fit(plan, runtime)
         log_sink = await self._log_sink()
         metric_sinks = await self._metric_sinks()
-        ssl_context = self._ssl_context()
+        tls, token_file = configuration.tls, configuration.auth.token_file
+        ssl_context = await self._read_files(tls.certificate, lambda: make_context(tls))
+        tokens = await self._read_files(token_file, lambda: read_tokens(str(token_file)))
+        self._check_windows()
         if self._problems or not (plan and runtime and model_blob and vectorization_blob):
             raise ConfigurationError(self._problems)
         version = model_version(model_blob.data, vectorization_blob.data)
@@ -180,6 +191,7 @@ class _Preparation:
             log_sink=log_sink,
             metric_sinks=metric_sinks,
             ssl_context=ssl_context,
+            tokens=tokens,
         )
 
     def _problem(self, key: str, message: str) -> None:
@@ -334,32 +346,23 @@ class _Preparation:
                 self._unlocated(error)
         return sinks
 
-    def _ssl_context(self) -> ssl.SSLContext | None:
-        tls = self._configuration.tls
-        if tls.certificate is None or tls.key is None:
+    async def _read_files(self, key: str | None, make: Callable[[], T]) -> T | None:
+        """What `make` reads, in a thread; None if `key`, which says that there is any, is not set."""
+        if key is None:
             return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["h2"])
-        for key, path in (("tls.certificate", tls.certificate), ("tls.key", tls.key)):
-            try:
-                with open(path, "rb"):  # noqa: PTH123 - only whether it can be read
-                    pass
-            except OSError as error:
-                self._problem(key, f"cannot read {path}: {error.strerror}")
-                return None
         try:
-            context.load_cert_chain(tls.certificate, tls.key, password=_no_passphrase)
-        except (ssl.SSLError, OSError) as error:
-            reason = getattr(error, "reason", None) or str(error)
-            self._problem("tls.certificate", f"{tls.certificate} and {tls.key} cannot be used: {reason}")
+            return await trio.to_thread.run_sync(make)
+        except ConfigurationError as error:
+            self._unlocated(error)
             return None
-        return context
 
-
-def _no_passphrase() -> NoReturn:
-    """Instead of OpenSSL's question on the terminal."""
-    raise OSError("the key is encrypted, which nobody can decrypt at start")
+    def _check_windows(self) -> None:
+        """A window that a message does not fit would hold that message up for ever."""
+        window = self._configuration.http2.stream_window_bytes
+        largest = self._configuration.server.max_receive_bytes
+        if window is not None and window < largest + PREFIX_BYTES:
+            message = f"must be above server.max_receive_bytes ({largest}) by {PREFIX_BYTES}, got {window}"
+            self._problem("http2.stream_window_bytes", message)
 
 
 def _no_such_scheme(uri: str, scheme: str, known: Mapping[str, Named[Any]]) -> str:

@@ -11,26 +11,24 @@ of the channels are closed, and the sidecars flush and return.
 
 import errno
 import logging
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
-import purerpc
 import trio
 
-from hushar.app.banner import announce
+from hushar.app import signals, tls, tokens
+from hushar.app.banner import announce, warnings_of
+from hushar.app.endpoint import Endpoint, make_endpoint
 from hushar.app.messages import configure_messages
 from hushar.app.preparing import Prepared
+from hushar.app.reloading import Kept, Reloader
 from hushar.app.sidecars import Sidecars, make_sidecars
 from hushar.errors import ConfigurationError, Problem
 from hushar.features.vectorize import make_vectorizer
 from hushar.inference.batcher import Batcher, BatcherLimits
 from hushar.inference.placement import Placement
 from hushar.inference.scoring import Scorer
-from hushar.plugins.interface import ServiceContext
 from hushar.rpc import Server
 from hushar.services import native
 from hushar.sinks.interface import Counter
@@ -48,22 +46,24 @@ async def serve(prepared: Prepared, *, stream: TextIO) -> bool:
     """
     configuration = prepared.configuration
     configure_messages(configuration.log_format, configuration.log_level, stream)
-    for warning in prepared.loaded.warnings:
+    for warning in warnings_of(prepared):
         log.warning("%s", warning)
     with _configuration_errors(prepared):
-        sidecars = make_sidecars(prepared, [lambda: _gauges(server, batcher)])
+        sidecars = make_sidecars(prepared, [lambda: _gauges(endpoint.server, batcher)])
         batcher = _make_batcher(prepared, sidecars)
-        server = _make_server(prepared, batcher)
-        async with trio.open_nursery() as signals:
+        endpoint = make_endpoint(prepared, batcher)
+        reloader = _make_reloader(prepared, endpoint)
+        async with trio.open_nursery() as outermost:
+            # Before the port is open: from then on a signal must drain.
+            await outermost.start(signals.obey, endpoint.drain, reloader.look)
+            await outermost.start(reloader.run)
             async with sidecars.running(), trio.open_nursery() as serving:
                 await serving.start(batcher.run)
-                # Before the port is open: from then on a signal must drain.
-                await signals.start(_drain_on_signal, server)
-                async with _listening(server, prepared) as address:
+                async with _listening(endpoint.server, prepared) as address:
                     announce(prepared, address, stream)
                 # Every call has been answered; what the batcher still holds nobody waits for.
                 serving.cancel_scope.cancel()
-            signals.cancel_scope.cancel()
+            outermost.cancel_scope.cancel()
     log.info("stopped")
     return not batcher.thread_at_work
 
@@ -118,37 +118,24 @@ def _make_batcher(prepared: Prepared, sidecars: Sidecars) -> Batcher:
     )
 
 
-def _make_server(prepared: Prepared, batcher: Batcher) -> Server:
-    configuration = prepared.configuration
-    server = Server(
-        configuration.port_number,
-        prepared.ssl_context,
-        host=configuration.host,
-        connection_concurrency=configuration.connection_concurrency,
-        drain_seconds=configuration.server.drain_seconds,
-    )
-    native.add_native_service(server, batcher)
-
-    async def score(message: bytes) -> bytes:
-        return await native.score(batcher, message)
-
-    names = {native.PATH.split("/")[1]: "hushar"}
-    for named in prepared.registry.services:
-        context = ServiceContext(
-            prepared.plugin_settings.get(named.plugin),
-            prepared.served.model_id,
-            prepared.served.version,
-            score,
+def _make_reloader(prepared: Prepared, endpoint: Endpoint) -> Reloader:
+    """What is made of files that may change while the server runs."""
+    section, token_file = prepared.configuration.tls, prepared.configuration.auth.token_file
+    kept: list[Kept[Any]] = []
+    if prepared.ssl_context is not None:
+        paths = tls.files_of(section).values()
+        kept.append(
+            Kept(
+                "the certificates",
+                paths,
+                lambda: tls.make_context(section),
+                endpoint.server.replace_ssl_context,
+            )
         )
-        made = named.factory(context)
-        service = made.service if isinstance(made, purerpc.Servicer) else made
-        if service.name in names:
-            other = names[service.name]
-            message = f"both {other!r} and {named.plugin!r} bring the service {service.name!r}"
-            raise ConfigurationError([Problem("plugins", "hushar_services", message)])
-        names[service.name] = named.plugin
-        server.add_service(service)
-    return server
+    if endpoint.tokens is not None:
+        path = str(token_file)
+        kept.append(Kept("the tokens", [path], lambda: tokens.read_tokens(path), endpoint.tokens.replace))
+    return Reloader(kept, section.reload_seconds)
 
 
 @asynccontextmanager
@@ -159,33 +146,22 @@ async def _listening(server: Server, prepared: Prepared) -> AsyncIterator[str]:
         try:
             port = await listeners.start(server.serve_async)
         except OSError as error:
-            raise _cannot_bind(error, configuration.host, configuration.port_number, prepared) from error
+            raise _cannot_bind(error, prepared) from error
         host = f"[{configuration.host}]" if ":" in configuration.host else configuration.host
         yield f"{host}:{port}"
 
 
-def _cannot_bind(error: OSError, host: str, port: int, prepared: Prepared) -> ConfigurationError:
-    key, message = "host", f"cannot bind {host}:{port}: {error.strerror or error}"
-    if error.errno == errno.EADDRINUSE:
-        key, message = "port_number", f"{host}:{port} is already in use"
+def _cannot_bind(error: OSError, prepared: Prepared) -> ConfigurationError:
+    configuration = prepared.configuration
+    path = configuration.server.unix_socket
+    place = f"{configuration.host}:{configuration.port_number}"
+    key, message = "host", f"cannot bind {place}: {error.strerror or error}"
+    if path is not None and error.filename == path:
+        key, message = "server.unix_socket", f"cannot bind {path}: {error.strerror}"
+        if error.errno == errno.EADDRINUSE:
+            message = f"{path} is already in use"
+    elif error.errno == errno.EADDRINUSE:
+        key, message = "port_number", f"{place} is already in use"
     elif error.errno in (errno.EACCES, errno.EPERM):
-        key, message = "port_number", f"not allowed to bind {host}:{port}"
+        key, message = "port_number", f"not allowed to bind {place}"
     return ConfigurationError([prepared.loaded.problem(key, message)])
-
-
-async def _drain_on_signal(
-    server: Server, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """The first signal drains; the second ends the process at once, spool intact."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
-        task_status.started()
-        first = True
-        async for number in received:
-            name = signal.Signals(number).name
-            if not first:
-                log.warning("%s again: leaving at once", name)
-                sys.stderr.flush()
-                os._exit(1)
-            first = False
-            log.info("%s: draining", name)
-            server.drain()

@@ -1,10 +1,11 @@
 """`hushar call`."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from hushar.client import Client
     from hushar.proto.structs_pb2 import InferenceRequest, InferenceResponse, InputRow, OutputRow
 
+_COMMENT: Final = re.compile(r"(^|\s)#.*")
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
+
 
 @click.command("call")
 @click.argument("address")
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--request-id", default="", metavar="ID", help="For the server's log.")
 @click.option("--timeout-seconds", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS")
+@click.option("--token-file", metavar="FILE", help="Bearer token for the server, in a file of its own.")
 @click.option("--tls", is_flag=True, help="Use TLS, with the system's authorities.")
 @click.option("--ca", "ca_file", metavar="FILE", help="Use TLS, with the authorities in this PEM file.")
 @click.pass_context
@@ -41,6 +46,7 @@ def command(
     output: str,
     request_id: str,
     timeout_seconds: float | None,
+    token_file: str | None,
     tls: bool,
     ca_file: str | None,
 ) -> None:
@@ -60,8 +66,11 @@ def command(
     if not texts and json_file is None:
         raise click.UsageError("give rows: --row or --json")
     ssl_context = _tls(ca_file) if tls or ca_file is not None else None
+    token = None if token_file is None else _token(token_file)
     try:
-        client = Client.connect(address, ssl_context=ssl_context, timeout_seconds=timeout_seconds)
+        client = Client.connect(
+            address, ssl_context=ssl_context, timeout_seconds=timeout_seconds, token=token
+        )
     except ValueError as error:
         raise _mistake("", str(error)) from error
     request = InferenceRequest(request_id=request_id, inputs=_rows(texts, json_file, config))
@@ -94,6 +103,22 @@ def _bytes_of(json_file: str) -> bytes:
         return Path(json_file).read_bytes()
     except OSError as error:
         raise _mistake(json_file, f"cannot be read: {error.strerror}") from error
+
+
+def _token(token_file: str) -> str:
+    """The first token of a file, written as the server's `auth.token_file` is; `-` for stdin."""
+    try:
+        text = _bytes_of(token_file).decode()
+    except UnicodeDecodeError as error:
+        raise _mistake(token_file, f"not UTF-8 text: byte {error.start}") from error
+    for line in text.splitlines():
+        token = _COMMENT.sub("", line).strip()
+        if _TOKEN.fullmatch(token):
+            return token
+        if token:
+            # Never shown: it may be a secret that was written in a wrong way.
+            raise _mistake(token_file, "a token is printable ASCII without blanks")
+    raise _mistake(token_file, "holds no token")
 
 
 def _tls(ca_file: str | None) -> "ssl.SSLContext":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 import trio
 
+from hushar.app.banner import warnings_of
 from hushar.app.preparing import Prepared, Source, prepare
 from hushar.cli.configured import with_configuration
 from hushar.texts import printable, visible
@@ -71,6 +72,6 @@ def _facts(prepared: Prepared) -> Iterator[str]:
     for tensor in runtime.outputs:
         scores = " (scores)" if tensor == runtime.output else ""
         yield visible(f"output: {tensor}{scores}")
-    for warning in prepared.loaded.warnings:
+    for warning in warnings_of(prepared):
         yield printable(f"warning: {warning}")
     yield "ok"

@@ -1,6 +1,7 @@
 """`hushar serve`."""
 
 import os
+import signal
 import sys
 
 import click
@@ -8,6 +9,7 @@ import trio
 
 from hushar.app.preparing import Source, prepare
 from hushar.app.running import serve
+from hushar.app.signals import STOPPING
 from hushar.cli.configured import with_configuration
 
 
@@ -15,6 +17,8 @@ from hushar.cli.configured import with_configuration
 @with_configuration
 def command(source: Source) -> int:
     """Serve the model of CONFIG (JSON or TOML; a path or a URI) until SIGTERM or SIGINT."""
+    # Once the server runs it means "read certificates and tokens again"; it never ends it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if not trio.run(_serve, source):
         # The interpreter cannot be torn down under a library's thread that still computes.
         sys.stderr.flush()
@@ -23,4 +27,8 @@ def command(source: Source) -> int:
 
 
 async def _serve(source: Source) -> bool:
-    return await serve(await prepare(source), stream=sys.stderr)
+    over = await serve(await prepare(source), stream=sys.stderr)
+    # All is flushed; a second signal must not turn this good end into another one.
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    return over

@@ -1,36 +1,44 @@
-"""The client: rows in, scores out, over one connection."""
+"""The client: rows in, scores out, over a channel."""
 
 import math
+import re
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import purerpc
 import trio
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from purerpc.grpclib.exceptions import MessageTooLargeError, ProtocolError, RpcFailedError
 
-from hushar.client.address import Address, parse_address
-from hushar.client.channel import MAX_MESSAGE_BYTES, Channel
+from hushar import __version__
+from hushar.client.address import parse_address
 from hushar.client.errors import CallFailed, ConnectionFailed
 from hushar.client.kinds import KINDS, kind_named
 from hushar.client.rows import NO_KINDS, rows_from_python
-from hushar.proto.service_grpc import HusharStub
 from hushar.proto.structs_pb2 import InferenceRequest, InferenceResponse, OutputRow
+from hushar.rpc.channel import Channel
+from hushar.rpc.client_errors import ConnectionLostError
+
+MAX_MESSAGE_BYTES: Final = 64 << 20
+"""Of an answer, and of a request: the server's default for what it sends."""
+_PATH: Final = "/hushar.Hushar/InferenceService"
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
+
+Metadata = Iterable[tuple[str, str | bytes]]
 
 
 class Client:
-    """A connection to a server, in a trio program.
+    """Calls to a server, in a trio program.
 
         async with Client("127.0.0.1", 8279) as client:
             scores = await client.score([{"age": 41.0, "city": "Pune"}])
 
     Entering the block connects, and raises ConnectionFailed. Calls may overlap (from several tasks); as
     many are under way as the server takes on a connection, the others wait. A connection that broke, or
-    that the server closes, is not made again: make a new client.
+    that the server gives up, is made again for the next call.
     """
 
     def __init__(
@@ -41,6 +49,8 @@ class Client:
         ssl_context: ssl.SSLContext | None = None,
         timeout_seconds: float | None = None,
         kinds: Mapping[str, str] | None = None,
+        token: str | None = None,
+        retries: int = 3,
     ) -> None:
         """Makes no connection yet.
 
@@ -51,17 +61,30 @@ class Client:
             timeout_seconds: longest time for one call; None: as long as it takes.
             kinds: feature → kind on the wire of a bare Python value (`float_value`, or short `float`), as
                 `kinds_from_vectorization` makes it; others go by their Python type.
+            token: the bearer token that the server asks for (`auth.token_file`); without TLS everybody on the
+                way can read it.
+            retries: how often a call is sent again that the server could not take, or whose connection
+                broke before the answer (it may have been scored and logged). One that the server has surely
+                not begun always is.
 
-        Raises ValueError for a time-out that is not positive and for an unknown kind.
+        Raises ValueError for a time-out that is not positive, an unknown kind, and a token with characters
+        other than printable ASCII.
         """
         if timeout_seconds is not None and not timeout_seconds > 0:
             raise ValueError(f"timeout_seconds must be positive, not {timeout_seconds!r}")
-        if ssl_context is not None:
-            ssl_context.set_alpn_protocols(["h2"])
+        if token is not None and not _TOKEN.fullmatch(token):
+            raise ValueError("a token is printable ASCII without blanks")
         self._kinds = _known(kinds or NO_KINDS)
         self._timeout_seconds = math.inf if timeout_seconds is None else timeout_seconds
-        self._channel = Channel(Address(host, port), ssl_context, timeout_seconds)
-        self._stub = HusharStub(self._channel)
+        self._own = () if token is None else (("authorization", f"Bearer {token}"),)
+        self._channel = Channel(
+            host,
+            port,
+            ssl_context,
+            retries=retries,
+            max_receive_bytes=MAX_MESSAGE_BYTES,
+            user_agent=f"hushar-client/{__version__}",
+        )
 
     @classmethod
     def connect(cls, address: str, **options: Any) -> Self:
@@ -74,7 +97,10 @@ class Client:
         return cls(host, port, **options)
 
     async def __aenter__(self) -> Self:
-        await self._channel.__aenter__()
+        try:
+            await self._channel.__aenter__()
+        except ConnectionLostError as error:
+            raise ConnectionFailed(error.status.status_message) from error
         return self
 
     async def __aexit__(
@@ -91,6 +117,7 @@ class Client:
         *,
         row_ids: Sequence[str] | None = None,
         request_id: str = "",
+        metadata: Metadata = (),
     ) -> NDArray[np.float32]:
         """The scores of rows: float32 `(rows, scores a row)`, in the order of the rows.
 
@@ -100,41 +127,47 @@ class Client:
                 the result is `(0, 0)`.
             row_ids: one a row, for the server's messages and its log; empty where not given.
             request_id: for the server's log.
+            metadata: gRPC metadata of the call, (name, value); the value of a name in `-bin` is bytes.
 
         Raises BadRows for rows that cannot be sent, and as `infer`.
         """
         inputs = rows_from_python(rows, kinds=self._kinds, row_ids=row_ids)
-        response = await self.infer(InferenceRequest(request_id=request_id, inputs=inputs))
+        request = InferenceRequest(request_id=request_id, inputs=inputs)
+        response = await self.infer(request, metadata=metadata)
         return scores_of(response.outputs, rows=len(inputs))
 
-    async def infer(self, request: InferenceRequest) -> InferenceResponse:
+    async def infer(self, request: InferenceRequest, *, metadata: Metadata = ()) -> InferenceResponse:
         """One call, message for message.
 
         Raises CallFailed with the status that the server answered, DEADLINE_EXCEEDED after
         `timeout_seconds`, RESOURCE_EXHAUSTED for a request that is too large to be sent, INTERNAL for an
-        answer that is none; ConnectionFailed (a CallFailed) where there is no connection any more.
+        answer that is none; ConnectionFailed (a CallFailed) where no connection can be made, or it broke;
+        ValueError for metadata that cannot be sent.
         """
-        if self._channel.closed_because is not None:
-            raise ConnectionFailed(self._channel.closed_because)
+        message = request.SerializeToString()
+        if len(message) > MAX_MESSAGE_BYTES:
+            raise CallFailed("RESOURCE_EXHAUSTED", f"the request has more than {MAX_MESSAGE_BYTES >> 20} MiB")
         with trio.move_on_after(self._timeout_seconds):
             try:
-                response: InferenceResponse = await self._stub.InferenceService(request)
-            except RpcFailedError as error:
+                answer = await self._channel.unary(_PATH, message, (*self._own, *metadata))
+                return InferenceResponse.FromString(answer)
+            except purerpc.RpcFailedError as error:
                 raise self._failed(error) from error
-            except MessageTooLargeError as error:
-                raise CallFailed(
-                    "RESOURCE_EXHAUSTED", f"the request has more than {MAX_MESSAGE_BYTES >> 20} MiB"
-                ) from error
-            except (ProtocolError, DecodeError) as error:
+            except DecodeError as error:
                 raise CallFailed("INTERNAL", "the answer is not one hushar.InferenceResponse") from error
-            return response
-        raise CallFailed("DEADLINE_EXCEEDED", f"no answer within {self._timeout_seconds:g} s")
+        raise self._too_late()
 
-    def _failed(self, error: RpcFailedError) -> CallFailed:
-        status = error.status
-        if status.status_code is purerpc.StatusCode.UNAVAILABLE and self._channel.closed_because is not None:
-            return ConnectionFailed(status.status_message)
-        return CallFailed(status.status_code.name, status.status_message)
+    def _failed(self, error: purerpc.RpcFailedError) -> CallFailed:
+        code, message = error.status.status_code, error.status.status_message
+        if isinstance(error, ConnectionLostError):
+            return ConnectionFailed(message.replace("the channel", "the client"))
+        if code is purerpc.StatusCode.DEADLINE_EXCEEDED and self._timeout_seconds != math.inf:
+            # The server's clock was a little faster than ours.
+            return self._too_late()
+        return CallFailed(code.name, message)
+
+    def _too_late(self) -> CallFailed:
+        return CallFailed("DEADLINE_EXCEEDED", f"no answer within {self._timeout_seconds:g} s")
 
 
 def scores_of(outputs: Sequence[OutputRow], *, rows: int) -> NDArray[np.float32]:

@@ -28,8 +28,8 @@ class CallFailed(HusharError):
 
 
 class ConnectionFailed(CallFailed):
-    """There is no connection: none could be made, or it broke before the answer. Safe to try again
-    with a new Client; the server may have scored (and logged) a call whose connection broke.
+    """There is no connection: none could be made, or it broke before the answer. Safe to try again, with
+    the same Client; the server may have scored (and logged) a call whose connection broke.
     """
 
     def __init__(self, message: str) -> None:

@@ -6,22 +6,34 @@ no text is read as a number, no boolean as an integer; an integer does for a flo
 given". Paths are kept as they are written; `hushar.config.loading` makes them absolute.
 """
 
-import unicodedata
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from hushar.config.keys import Place
 from hushar.config.plugin_settings import validate_plugin_settings
 from hushar.config.schema import schema_of
-from hushar.config.wording import CONFLICT
+from hushar.config.section import (
+    Bytes,
+    LocalPath,
+    Name,
+    Names,
+    Seconds,
+    SecondsOrZero,
+    Section,
+    Threads,
+    Uri,
+    Workers,
+    conflict,
+)
+from hushar.config.transport import AuthSection, Http2Section, ServerSection, TlsSection
 
 __all__ = [
     "OPTIONS",
+    "AuthSection",
     "BatchingSection",
+    "Http2Section",
     "LogSection",
     "MetricsSection",
     "ModelSection",
@@ -34,8 +46,6 @@ __all__ = [
     "validate_plugin_settings",
 ]
 
-MAX_WORKERS = 1024
-"""More tasks of one kind than anybody has disks or metric sinks for: a slip of the finger."""
 MAX_STREAMS = 2**31 - 1
 """The largest stream limit that peers agree on (RFC 9113, 6.5.2: an unsigned 32-bit setting)."""
 MIN_SEGMENT_BYTES = 64 * 1024
@@ -63,20 +73,6 @@ OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
 """Dotted keys that have a command-line option of their own, and its name."""
 
 
-def _filled(value: str) -> str:
-    if not value.strip():
-        raise ValueError("must not be empty")
-    return value
-
-
-def _plain(value: str) -> str:
-    """No character that could break a line of a log, a name of a file, or a terminal."""
-    for character in value:
-        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
-            raise ValueError(f"must not hold control characters, got U+{ord(character):04X}")
-    return value
-
-
 def _sha256(value: str) -> str:
     if len(value) != 64 or not set(value.lower()) <= set("0123456789abcdef"):
         found = f"{len(value)} characters" if len(value) != 64 else "others among its 64 characters"
@@ -84,65 +80,7 @@ def _sha256(value: str) -> str:
     return value.lower()
 
 
-def _no_repeats(values: tuple[str, ...]) -> tuple[str, ...]:
-    for index, value in enumerate(values):
-        if value in values[:index]:
-            raise ValueError(f"{value!r} stands twice")
-    return values
-
-
-def _conflict(message: str, other: str) -> PydanticCustomError:
-    """Two keys of one section that exclude each other. `message` names both with their section."""
-    return PydanticCustomError(CONFLICT, "{message}", {"message": message, "other": other})
-
-
-Name = Annotated[str, AfterValidator(_filled), AfterValidator(_plain)]
-Names = Annotated[tuple[Name, ...], Field(strict=False), AfterValidator(_no_repeats)]
-"""A list in the file; `strict=False` takes it for the tuple that a frozen model holds."""
-Uri = Annotated[str, AfterValidator(_filled), Place.URI]
-LocalPath = Annotated[str, AfterValidator(_filled), Place.LOCAL]
 Sha256 = Annotated[str, AfterValidator(_sha256), Field(json_schema_extra={"pattern": "^[0-9A-Fa-f]{64}$"})]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-SecondsOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Bytes = Annotated[int, Field(ge=1)]
-Workers = Annotated[int, Field(ge=1, le=MAX_WORKERS)]
-Threads = Annotated[int, Field(ge=0, le=MAX_WORKERS)]
-
-
-class Section(BaseModel):
-    """What all parts of the configuration have in common."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        validate_default=True,  # the checks of one key against another run whichever of them is given
-        use_attribute_docstrings=True,
-        protected_namespaces=(),  # `model_path` and `model_id` are the Rust server's names
-    )
-
-
-class ServerSection(Section):
-    """The server as a whole."""
-
-    drain_seconds: SecondsOrZero = 30.0
-    """Seconds: how long calls in flight may take to finish after SIGTERM or SIGINT."""
-
-
-class TlsSection(Section):
-    """TLS of the gRPC port: both files, or neither for plain text."""
-
-    certificate: LocalPath | None = None
-    """Path of the certificate chain in PEM; needs `key`."""
-    key: LocalPath | None = None
-    """Path of the certificate's private key in PEM; needs `certificate`."""
-
-    @field_validator("key")
-    @classmethod
-    def _both_or_none(cls, key: str | None, info: ValidationInfo) -> str | None:
-        if "certificate" in info.data and (key is None) != (info.data["certificate"] is None):
-            raise _conflict("tls.certificate and tls.key are given both or not at all", "certificate")
-        return key
 
 
 class ModelSection(Section):
@@ -231,7 +169,7 @@ class LogSection(Section):
     def _holds_a_segment(cls, spool_max_bytes: int, info: ValidationInfo) -> int:
         rotate_bytes = info.data.get("rotate_bytes", 0)
         if spool_max_bytes < rotate_bytes:
-            raise _conflict(
+            raise conflict(
                 f"log.spool_max_bytes ({spool_max_bytes}) must be at least "
                 f"log.rotate_bytes ({rotate_bytes}), the size of one segment",
                 "rotate_bytes",
@@ -243,7 +181,7 @@ class LogSection(Section):
     def _ascending(cls, retry_max_seconds: float, info: ValidationInfo) -> float:
         retry_min_seconds = info.data.get("retry_min_seconds", 0)
         if retry_max_seconds < retry_min_seconds:
-            raise _conflict(
+            raise conflict(
                 f"log.retry_max_seconds ({retry_max_seconds:g}) must be at least "
                 f"log.retry_min_seconds ({retry_min_seconds:g})",
                 "retry_min_seconds",
@@ -318,7 +256,9 @@ class ServiceConfiguration(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important messages that are printed on stderr."""
     server: ServerSection = Field(default_factory=ServerSection)
+    http2: Http2Section = Field(default_factory=Http2Section)
     tls: TlsSection = Field(default_factory=TlsSection)
+    auth: AuthSection = Field(default_factory=AuthSection)
     model: ModelSection = Field(default_factory=ModelSection)
     batching: BatchingSection = Field(default_factory=BatchingSection)
     log: LogSection = Field(default_factory=LogSection)

@@ -27,6 +27,8 @@ from hushar.features.interface import (
 from hushar.models.runtime import ModelError, ModelSettings, Runtime, RuntimeFactory, TensorSpec
 from hushar.plugins.hookspecs import hookimpl
 from hushar.plugins.interface import (
+    Hooks,
+    InterceptorFactory,
     LogSinkFactory,
     MetricSinkFactory,
     PluginContext,
@@ -34,6 +36,7 @@ from hushar.plugins.interface import (
     ServiceFactory,
     StorageFactory,
 )
+from hushar.rpc import Request
 from hushar.sinks.interface import Counter, Distribution, LogSink, MetricBatch, MetricSink, Segment
 from hushar.storage.interface import Blob, Storage
 
@@ -51,7 +54,9 @@ __all__ = [
     "FiniteFloat64",
     "Float32",
     "Float64",
+    "Hooks",
     "HusharError",
+    "InterceptorFactory",
     "LogSink",
     "LogSinkFactory",
     "MetricBatch",
@@ -61,6 +66,7 @@ __all__ = [
     "ModelSettings",
     "PluginContext",
     "Problem",
+    "Request",
     "RequestError",
     "Runtime",
     "RuntimeFactory",

@@ -14,7 +14,7 @@ def answer_problems(hook: str, brought: Any) -> Iterator[str]:
     match hook:
         case "settings":
             yield from _settings_problems(brought)
-        case "services":
+        case "services" | "interceptors":
             yield from _sequence_problems(brought, callable, "a factory")
         case "commands":
             yield from _sequence_problems(brought, _is_command, "a click.Command with a name")

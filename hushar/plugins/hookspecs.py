@@ -14,6 +14,7 @@ import pluggy
 from hushar.features.interface import Transformation
 from hushar.models.runtime import RuntimeFactory
 from hushar.plugins.interface import (
+    InterceptorFactory,
     LogSinkFactory,
     MetricSinkFactory,
     ServiceFactory,
@@ -99,6 +100,17 @@ def hushar_services() -> Sequence[ServiceFactory]:
 
     Called at start. Returns factories `(context) -> purerpc.Service` (or Servicer); they are
     called once the model is loaded. Two services of one name are an error at start.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def hushar_interceptors() -> Sequence[InterceptorFactory]:
+    """Plain functions around every call of every service: authentication, accounting, audit.
+
+    Called at start. Returns factories `(context) -> (before, after)`; each of the two may be None.
+    `before(request)` runs before the call is begun, and raises purerpc.RpcFailedError to refuse it;
+    `after(request, code, seconds)` runs when it is over. Both run in the event loop, for every call.
     """
     raise NotImplementedError
 

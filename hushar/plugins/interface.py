@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from hushar.rpc.server_context import After, Before
 from hushar.sinks.interface import LogSink, MetricSink
 from hushar.storage.interface import Storage
 
@@ -36,3 +37,7 @@ MetricSinkFactory = Callable[[PluginContext], MetricSink]
 StorageFactory = Callable[[PluginContext], Storage]
 ServiceFactory = Callable[[ServiceContext], Any]
 """Returns a purerpc.Service or purerpc.Servicer."""
+Hooks = tuple[Before | None, After | None]
+"""Plain functions, or None for neither: `before(request)` is called before a call is begun and may raise
+purerpc.RpcFailedError to refuse it; `after(request, code, seconds)` when a call is over."""
+InterceptorFactory = Callable[[PluginContext], Hooks]

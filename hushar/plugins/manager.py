@@ -14,6 +14,7 @@ from hushar.plugins import hookspecs
 from hushar.plugins.answers import answer_problems
 from hushar.plugins.calling import FILE, Named, fault
 from hushar.plugins.interface import (
+    InterceptorFactory,
     LogSinkFactory,
     MetricSinkFactory,
     ServiceFactory,
@@ -53,6 +54,7 @@ class Registry:
     metric_sinks: Mapping[str, Named[MetricSinkFactory]] = field(default_factory=dict)
     storages: Mapping[str, Named[StorageFactory]] = field(default_factory=dict)
     services: Sequence[Named[ServiceFactory]] = ()
+    interceptors: Sequence[Named[InterceptorFactory]] = ()
     commands: Mapping[str, "click.Command"] = field(default_factory=dict)
 
     @property
@@ -141,11 +143,6 @@ class _Merge:
         """Everything; only to be used if there are no problems."""
         settings = dict(self._ask("settings"))
         named = {hook: self._named(hook) for hook in _NAMED_HOOKS}
-        services = [
-            Named(plugin, "hushar_services", _name_of(factory), factory)
-            for plugin, factories in self._ask("services")
-            for factory in factories
-        ]
         return Registry(
             plugins=tuple(PluginInfo(name, *self._origins[name], self._adds[name]) for name in self._origins),
             settings=settings,
@@ -154,8 +151,17 @@ class _Merge:
             log_sinks=named["log_sinks"],
             metric_sinks=named["metric_sinks"],
             storages=named["storages"],
-            services=tuple(services),
+            services=self._listed("services"),
+            interceptors=self._listed("interceptors"),
             commands={name: each.factory for name, each in named["commands"].items()},
+        )
+
+    def _listed(self, hook: str) -> tuple[Named[Any], ...]:
+        """What a hook brings without a name."""
+        return tuple(
+            Named(plugin, f"hushar_{hook}", _name_of(factory), factory)
+            for plugin, factories in self._ask(hook)
+            for factory in factories
         )
 
     def _named(self, hook: str) -> dict[str, Named[Any]]:
@@ -204,6 +210,6 @@ def _names_of(hook: str, brought: Any) -> tuple[str, ...]:
     """What `hushar plugins` says that a hook brought."""
     if hook == "settings":
         return tuple(brought.model_fields)
-    if hook == "services":
+    if hook in ("services", "interceptors"):
         return tuple(_name_of(factory) for factory in brought)
     return tuple(sorted(_by_name(hook, brought)))

@@ -22,6 +22,9 @@ _CLOSED_IDS: Final = 256
 """Streams that have ended lately: HEADERS or DATA on them is another error than on one never used."""
 _ANSWERS: Final = {415: b"not gRPC: content-type must be application/grpc\n", 405: b"gRPC is POST only\n"}
 _END: Final = fr.END_HEADERS | fr.END_STREAM
+_NO_TABLE: Final = b"\x20"
+"""A dynamic table of size 0 (RFC 7541, section 6.3). Said once, it fits whatever the peer's
+SETTINGS_HEADER_TABLE_SIZE becomes: a decoder whose limit shrinks demands to be told (section 4.2)."""
 
 
 class AnsweringConnection(Connection):
@@ -33,40 +36,37 @@ class AnsweringConnection(Connection):
         self.context = context
         self.peer = peer
         self.peer_certificate: Any = None
-        self.stream_window = context.limits.stream_window
-        self.lingering = 0
-        """Handlers that still run though their stream is over; they keep their place (CVE-2025-8671)."""
+        self._lingering: set[RawCall] = set()
+        self._going_away = False
         self._refusing_after: int | None = None
         self._recently_closed: deque[int] = deque(maxlen=_CLOSED_IDS)
+        self._fast_bytes = -1
+        """The longest message (with prefix) that is answered the fast way; none until the first block."""
         super().__init__(context.limits, on_output)
 
     @property
-    def peer_window(self) -> int:
-        """What a new stream may send."""
-        return self._peer_window
+    def lingering(self) -> int:
+        """Handlers that still run though their stream is over; they keep their place (CVE-2025-8671)."""
+        return len(self._lingering)
 
     @property
     def refusing(self) -> bool:
         """Whether nothing more is begun."""
         return self._refusing_after is not None
 
+    # Responses
+
     def reply(self, call: RawCall, message: bytes) -> None:
         """Answer a call OK with one message: leading headers, message, trailers."""
         size = len(message) + msg.PREFIX_BYTES
         if (
-            size <= self.send_window
+            size <= self._fast_bytes
+            and size <= self.send_window
             and size <= call.send_window
-            and size <= self._peer_max_frame
-            and call.leading is None
-            and call.trailing is None
-            and not call.leading_sent
-            and not call.compressed
+            and not call.unusual
         ):
             context = self.context
             stream_id = call.id
-            self.send_window -= size
-            self._data_sent += 1
-            self._active = True
             self._out.append(
                 context.before_message.pack(
                     context.leading_head, fr.END_HEADERS, stream_id, context.leading,
@@ -75,6 +75,9 @@ class AnsweringConnection(Connection):
                 + message
                 + context.after_message.pack(context.trailing_head, _END, stream_id, context.trailing)
             )  # fmt: skip
+            self.send_window -= size
+            self._data_sent += 1
+            self._active = True
             call.over = call.answered = True
             self._account(call, StatusCode.OK)
             self._sent_end(call)
@@ -83,41 +86,43 @@ class AnsweringConnection(Connection):
         if self.send_message(call, message):
             self.end_call(call, Status(StatusCode.OK))
 
-    def send_leading(self, call: RawCall, encoding: bytes | None = None) -> None:
-        """Send the leading headers, once."""
-        if call.leading_sent:
+    def send_leading(self, call: RawCall) -> None:
+        """Send the leading headers, once. Nothing happens if the call is over."""
+        if call.leading_sent or call.over:
             return
-        call.leading_sent = True
-        if call.leading is None and encoding is None:
+        call.leading_sent = call.unusual = True
+        encoding = call.head.encoding
+        if call.compressed and encoding in call.head.accept:
+            # The request's own encoding, if it was used and the client accepts it.
+            call.answer_encoding = encoding
+        if call.leading is None and call.answer_encoding is None:
             block = self.context.leading
         else:
             fields = list(self.context.common)
-            if encoding is not None:
-                fields.append((b"grpc-encoding", encoding))
+            if call.answer_encoding is not None:
+                fields.append((b"grpc-encoding", call.answer_encoding))
             block = encode([*fields, *(call.leading or ())])
-        self._send_block(call.id, block, fr.END_HEADERS)
+        self._out.append(self._block_frames(call.id, block, fr.END_HEADERS))
         self._active = True
         self._notify()
 
     def send_message(self, call: RawCall, message: bytes) -> bool:
-        """Send a message of a response; False if it is too large, which has ended the call."""
+        """Send a message of a response. False if it is not sent: the call is over, or now ended because
+        the message is too large."""
+        if call.over:
+            return False
         limits = self.limits
         if len(message) > limits.max_send_bytes:
             text = f"the answer is larger than {limits.max_send_bytes} bytes"
             self.end_call(call, Status(StatusCode.RESOURCE_EXHAUSTED, text))
             return False
-        encoding = self._encoding_for(call)
-        self.send_leading(call, encoding)
+        self.send_leading(call)
+        encoding = call.answer_encoding
         if encoding is not None and len(message) >= limits.compression_min_bytes:
             self.send_data(call, msg.frame_message(msg.deflate(message, encoding), 1))
         else:
             self.send_data(call, msg.frame_message(message))
         return True
-
-    def _encoding_for(self, call: RawCall) -> bytes | None:
-        """The request's own encoding, if it was used and the client accepts it."""
-        encoding = call.head.encoding
-        return encoding if call.compressed and encoding in call.head.accept else None
 
     def end_call(self, call: RawCall, status: Status) -> None:
         """Send the status and end the call; trailers only, if nothing was sent before."""
@@ -145,6 +150,11 @@ class AnsweringConnection(Connection):
             self._out.append(fr.rst_stream(call.id, fr.CANCEL))
             self._drop(call)
 
+    def end_all(self, status: Status) -> None:
+        """End every call that is not over with this status."""
+        for call in list(self._streams.values()):
+            self.end_call(call, status)
+
     def _answer_http(self, call: RawCall, status: int) -> None:
         """A complete answer to what is no gRPC."""
         call.over = call.answered = True
@@ -152,16 +162,16 @@ class AnsweringConnection(Connection):
         body = _ANSWERS[status]
         fields = [(b":status", str(status).encode()), (b"content-type", b"text/plain")]
         fields.append((b"content-length", str(len(body)).encode()))
-        self._send_block(call.id, encode(fields), fr.END_HEADERS)
+        self._out.append(self._block_frames(call.id, encode(fields), fr.END_HEADERS))
         self.send_data(call, body)
         self.end_stream(call, fr.frame(fr.DATA, fr.END_STREAM, call.id))
 
-    def _send_block(self, stream_id: int, block: bytes, flags: int) -> None:
-        self._out.append(self._block_frames(stream_id, block, flags))
-
     def _block_frames(self, stream_id: int, block: bytes, flags: int) -> bytes:
-        """HEADERS, and CONTINUATIONs where the block is larger than the peer's frames."""
-        size = self._peer_max_frame
+        """HEADERS, and CONTINUATIONs where the block is larger than any peer's frames may be."""
+        if self._fast_bytes < 0:
+            block = _NO_TABLE + block
+            self._fast_bytes = self._longest_fast()
+        size = fr.MIN_MAX_FRAME
         if len(block) <= size:
             return fr.frame(fr.HEADERS, flags, stream_id, block)
         parts = [block[at : at + size] for at in range(0, len(block), size)]
@@ -169,6 +179,17 @@ class AnsweringConnection(Connection):
         frames += [fr.frame(fr.CONTINUATION, 0, stream_id, part) for part in parts[1:-1]]
         frames.append(fr.frame(fr.CONTINUATION, fr.END_HEADERS, stream_id, parts[-1]))
         return b"".join(frames)
+
+    def _set(self, setting: int, value: int) -> None:
+        super()._set(setting, value)
+        if self._fast_bytes >= 0:
+            self._fast_bytes = self._longest_fast()
+
+    def _longest_fast(self) -> int:
+        """One DATA frame, no more than a message may have and little enough to be in one piece."""
+        return min(self._peer_max_frame, self.limits.max_send_bytes + msg.PREFIX_BYTES)
+
+    # Ends
 
     def _sent_end(self, stream: RawCall) -> None:
         """Our half is closed. A client that still sends is told that nobody listens."""
@@ -183,12 +204,11 @@ class AnsweringConnection(Connection):
     def _drop(self, stream: RawCall) -> None:
         super()._drop(stream)
         if stream.handler is not None:
-            self.lingering += 1
+            self._lingering.add(stream)
 
     def handler_ended(self, call: RawCall) -> None:
         """The task of a call has ended: its place is free, if its stream is over."""
-        if self._streams.get(call.id) is not call:
-            self.lingering -= 1
+        self._lingering.discard(call)
         call.handler = None
 
     def _aborted(self, stream: RawCall, code: int) -> None:  # noqa: ARG002 - the same for every code
@@ -197,30 +217,39 @@ class AnsweringConnection(Connection):
             self._account(stream, StatusCode.CANCELLED)
         self._events.append(ev.CallAborted(stream))
         if stream.handler is not None:
+            # Its handler may wait for room in the output.
             self._notify()
 
     def _account(self, call: RawCall, code: StatusCode) -> None:
-        """A call is over: give back what it held, and tell the hooks."""
-        budget = self.context.budget
+        """A call is over: give back what it held, and tell the hooks, unless it was none."""
+        context = self.context
+        budget = context.budget
         budget.calls -= 1
-        budget.bytes -= call.body_bytes
-        for after in self.context.after:
-            try:
-                after(call.request, code, self._now - call.started)
-            except Exception:
-                log.exception("a hook failed")
+        budget.bytes -= call.held
+        call.held = 0
+        if context.after and call.head.http_status is None:
+            now = self._now if context.clock is None else context.clock()
+            for after in context.after:
+                try:
+                    after(call.request, code, now - call.started)
+                except Exception:
+                    log.exception("a hook failed")
 
     def go_away(self) -> None:
         """Announce the end: calls begun until `refuse_new` are served."""
+        if self.failed or self._going_away or self.refusing:
+            return
+        self._going_away = True
         self._out.append(fr.goaway(fr.MAX_STREAM_ID, fr.NO_ERROR))
         self._notify()
 
     def refuse_new(self) -> None:
         """Begin nothing more: the second GOAWAY, with the last stream that is served."""
-        if self._refusing_after is None:
+        if self._refusing_after is None and not self.failed:
             self._refusing_after = self.last_stream_id
             self._out.append(fr.goaway(self.last_stream_id, fr.NO_ERROR))
             self._notify()
 
     def _last_peer_stream(self) -> int:
-        return self.last_stream_id
+        """Never above what an earlier GOAWAY has said (RFC 9113, section 6.8)."""
+        return self.last_stream_id if self._refusing_after is None else self._refusing_after

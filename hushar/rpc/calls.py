@@ -29,45 +29,51 @@ class RawCall(Stream):
 
     __slots__ = (
         "_request",
+        "answer_encoding",
         "answered",
-        "body_bytes",
         "compressed",
         "connection",
         "deadline",
         "handler",
         "head",
+        "held",
         "leading",
         "leading_sent",
         "message",
-        "messages",
         "over",
         "started",
         "trailing",
+        "unusual",
     )
 
     def __init__(self, connection: "ServerConnection", stream_id: int, head: RequestHead) -> None:
-        Stream.__init__(self, stream_id, connection.peer_window, connection.stream_window)
+        Stream.__init__(self, stream_id, connection._peer_window, connection._stream_window)
         self.connection = connection
         self.head = head
         self.message = b""
         """The request, once it is complete (of a method with one request)."""
         self.deadline = math.inf
         """On the driver's clock."""
+        self.started: float = connection._now
+        """When its header block came."""
         self.over = False
         """Nobody waits for more: answered, cancelled, past its deadline, or the connection is lost."""
         self.answered = False
         """Over by an answer of ours."""
-        self.compressed = False
-        """The request's message was compressed."""
-        self.body_bytes = 0
-        self.messages = 0
-        self.leading: list[Field] | None = None
-        self.leading_sent = False
-        self.trailing: list[Field] | None = None
         self.handler: Any = None
         """What the driver keeps of a call that has a task."""
-        self.started = 0.0
         self._request: Request | None = None
+        self.compressed = False
+        """A message of the request was compressed."""
+        self.held = 0
+        """Its part of the server's budget of bytes."""
+        self.unusual = False
+        """There is metadata, or compression, or something was sent: no case for the fast way."""
+        self.leading: list[Field] | None = None
+        self.leading_sent = False
+        self.answer_encoding: bytes | None = None
+        """`grpc-encoding` as it was sent."""
+        self.trailing: list[Field] | None = None
 
     @property
     def cancelled(self) -> bool:
@@ -187,10 +193,12 @@ class Request:
         if self._call.leading_sent or self._call.over:
             raise RuntimeError("the leading metadata has been sent")
         self._call.leading = encode_metadata(pairs)
+        self._call.unusual = True
 
     def set_trailing_metadata(self, pairs: Iterable[tuple[str, str | bytes]]) -> None:
         """Send metadata with the status, also with that of an error."""
         self._call.trailing = encode_metadata(pairs)
+        self._call.unusual = True
 
     def _text(self, name: bytes) -> str | None:
         value = first(self._call.head.fields, name)

@@ -1,106 +1,45 @@
-"""`Channel`: a client's connection to one server, on the engine that the server runs on.
+"""`Channel`: calls to one server, on the engine that the server runs on.
 
-One connection at a time: it is made when the channel is entered, and again when it was lost or its server
-went away and there is a next call. The cancel scope around a call is its deadline: what is left of it is
-sent along, and leaving it resets the call.
+Theory of operation. Calls wait in one queue, in the order in which they were made, until a connection takes
+them: at most as many are under way as the server allows. New calls go to one connection, the newest. It is
+made when the channel is entered, and again when a call waits and it was lost, its server is going away, or
+it has no stream ids left; a connection that a server drains lives on until its calls have ended. Who is
+waiting for what is in `wire.py` (one connection) and `client_calls.py` (one call).
+
+The cancel scope around a call is its deadline: what is left of it is sent along, and leaving it resets the
+call, and only that.
 """
 
-import math
-import random
-import socket
 import ssl
+from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
+from types import TracebackType
 from typing import Any, Final, Self
 
 import purerpc
 import trio
 from purerpc import Status, StatusCode
-from purerpc.grpclib.events import ResponseEnded, ResponseReceived
-from purerpc.grpclib.exceptions import raise_status
 
-from hushar.rpc.client_engine import ClientCall, ClientConnection, request_block
-from hushar.rpc.header_blocks import encode
+from hushar.rpc.client_calls import OnDone, TaskAttempt, UnaryCall, Waiter, backoff, retry_delay
+from hushar.rpc.client_errors import ConnectionLostError, failure
+from hushar.rpc.client_streams import ClientStream
+from hushar.rpc.dialing import Target, dial
 from hushar.rpc.limits import MIB, Limits
-from hushar.rpc.links import Link, LinkLost, TlsLink
-from hushar.rpc.request_head import custom_metadata, first
-from hushar.rpc.status import encode_metadata, format_timeout
+from hushar.rpc.request_block import request_block
+from hushar.rpc.status import encode_metadata
+from hushar.rpc.wakeups import Wakeups
+from hushar.rpc.wire import Wire
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
 _BLOCKS: Final = 256
 """Header blocks that a channel keeps, by path and metadata."""
-_RETRY_SECONDS: Final = 0.05
-_RETRY_MAX_SECONDS: Final = 2.0
-_CONNECT_SECONDS: Final = 20.0
-_USER_AGENT: Final = "hushar-rpc"
-
-
-class _Wire:
-    """One connection with its link and its two tasks."""
-
-    def __init__(self, link: Link, limits: Limits) -> None:
-        self.link = link
-        self.engine = ClientConnection(limits, self._has_output)
-        self._flusher = trio.lowlevel.ParkingLot()
-        self._writable = trio.lowlevel.ParkingLot()
-        self.room = trio.lowlevel.ParkingLot()
-        """Calls that wait until the server takes another one."""
-        self.established = trio.Event()
-
-    def _has_output(self) -> None:
-        self._flusher.unpark()
-
-    async def read(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Feed the engine until the connection ends."""
-        task_status.started()
-        engine, link = self.engine, self.link
-        try:
-            while not engine.failed:
-                await trio.lowlevel.wait_readable(link.sock)
-                data = link.receive()
-                if link.established:
-                    self.established.set()
-                if data:
-                    engine.receive_data(data, trio.current_time())
-                    self.flush()
-                    self.room.unpark_all()
-        except (LinkLost, trio.ClosedResourceError):
-            pass
-        finally:
-            self.close()
-
-    async def write(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Send what appears, and what the socket did not take at once."""
-        task_status.started()
-        try:
-            while not self.link.closed:
-                if self.link.pending_bytes:
-                    await trio.lowlevel.wait_writable(self.link.sock)
-                elif not self.engine.dirty:
-                    await self._flusher.park()
-                self.flush()
-        except (LinkLost, trio.ClosedResourceError):
-            self.close()
-
-    def flush(self) -> None:
-        """Send the engine's output."""
-        self.engine.dirty = False
-        self.link.send(self.engine.data_to_send())
-
-    def close(self) -> None:
-        """The connection is over, and all its calls with it."""
-        if not self.link.closed:
-            trio.lowlevel.notify_closing(self.link.sock)
-            self.link.close()
-        self.engine.lost()
-        self.established.set()
-        self.room.unpark_all()
-        self._flusher.unpark_all()
+_MAX_HEADER_BYTES: Final = 64 * 1024
 
 
 class Channel:
-    """Calls to one server. An async context manager."""
+    """Calls to one server. An async context manager; for the tasks of one trio run."""
 
     def __init__(
         self,
@@ -109,165 +48,139 @@ class Channel:
         ssl_context: ssl.SSLContext | None = None,
         *,
         retries: int = 3,
+        server_hostname: str | None = None,
         max_receive_bytes: int = 64 * MIB,
+        keepalive_seconds: float | None = None,
+        keepalive_timeout_seconds: float = 20.0,
+        user_agent: str = "hushar-rpc",
     ) -> None:
-        """`retries`: how often a call that was answered UNAVAILABLE is sent again. Calls that the server
-        has not begun (REFUSED_STREAM, a GOAWAY, a connection lost before) are always sent again."""
+        """Makes no connection yet.
+
+        Args:
+            host: a name, an IP address (IPv6 without brackets), or `unix:PATH`.
+            port: TCP port; means nothing to a unix socket.
+            ssl_context: TLS; it is told to negotiate HTTP/2.
+            retries: how often a call that ended with UNAVAILABLE is sent again. One that the server has not
+                begun (REFUSED_STREAM, a GOAWAY, a connection that broke before) always is.
+            server_hostname: the name in the server's certificate, if it is not `host`.
+            max_receive_bytes: of a message, also inflated.
+            keepalive_seconds: silence of the server after which it is asked, with a PING, whether it is still
+                there, while calls are under way; many servers close connections that ask oftener than every
+                five minutes. None: never.
+            keepalive_timeout_seconds: the time for its answer.
+            user_agent: of every call.
+        """
         # These three names are what purerpc's client looks at.
         self._host = host
         self._port = port
         self._grpc_socket = self
-        self._ssl_context = ssl_context
-        self._retries = retries
-        self._limits = Limits(
-            max_receive_bytes=max_receive_bytes, connection_concurrency=1, max_header_bytes=64 * 1024
-        )
-        self._authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._scheme = "http" if ssl_context is None else "https"
-        self._blocks: dict[tuple[str, tuple[tuple[str, str | bytes], ...]], bytes] = {}
+        self.retries = retries
+        self.wakeups = Wakeups()
+        self._target = Target(host, port, ssl_context, server_hostname)
+        self._limits = Limits(max_receive_bytes=max_receive_bytes, max_header_bytes=_MAX_HEADER_BYTES)
+        self._keepalive = keepalive_seconds, keepalive_timeout_seconds
+        self._user_agent = user_agent
+        self._blocks: dict[Any, bytes] = {}
         self._stack = AsyncExitStack()
         self._nursery: trio.Nursery | None = None
-        self._wire: _Wire | None = None
-        self._connecting = trio.Lock()
+        self._closed_because: str | None = "the channel is not connected"
+        self._wire: Wire | None = None
+        """Where new calls go."""
+        self._wires: set[Wire] = set()
+        """That, and those that are being drained."""
+        self._waiting: OrderedDict[Waiter, None] = OrderedDict()
+        self._wanted = trio.lowlevel.ParkingLot()
+        """The task that connects waits here until a call does."""
 
     async def __aenter__(self) -> Self:
+        """Connects. Raises ConnectionLostError, an UnavailableError."""
         self._nursery = await self._stack.enter_async_context(trio.open_nursery())
         try:
-            await self._connected()
+            self._wire = await self._connect()
+            self._closed_because = None
+            await self._nursery.start(self._stay_connected)
+            await self._nursery.start(self.wakeups.run)
         except BaseException:
-            self._nursery.cancel_scope.cancel()
-            await self._stack.__aexit__(None, None, None)
+            await self._close()
             raise
         return self
 
-    async def __aexit__(self, *_: Any) -> None:
-        if self._wire is not None:
-            self._wire.close()
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes at once; calls still under way (of other tasks) fail."""
+        await self._close()
+
+    async def _close(self) -> None:
+        self._closed_because = "the channel was closed"
+        for wire in list(self._wires):
+            wire.close(self._closed_because)
+        self._fail_waiting(Status(StatusCode.UNAVAILABLE, self._closed_because))
         assert self._nursery is not None
         self._nursery.cancel_scope.cancel()
         # Without the block's exception, which the nursery would put into a group.
-        await self._stack.__aexit__(None, None, None)
+        await self._stack.aclose()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the channel takes no calls: it is not entered, or left."""
+        return self._closed_because is not None
+
+    # Calling
 
     async def unary(self, path: str, message: bytes, metadata: Metadata = ()) -> bytes:
-        """Call `/pkg.Service/Method` with one message. Raises RpcFailedError for any status but OK."""
-        attempt = 0
+        """Call `/pkg.Service/Method` with one message; returns the one of the answer.
+
+        Raises RpcFailedError (its subclass for the status) for any status but OK; ConnectionLostError, an
+        UnavailableError, where no connection can be made or it broke; BadMetadata, a ValueError.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        block = self._block(path, metadata)
+        number = 0
         while True:
-            wire, call = await self._attempt(path, message, metadata)
-            status = call.status
+            self._check_open()
+            attempt = TaskAttempt(self, block, message, trio.current_effective_deadline())
+            self.submit(attempt)
+            if attempt.wire is not None:
+                attempt.wire.hurry()
+            await attempt.wait()
+            if attempt.answer is not None:
+                return attempt.answer
+            status = attempt.status
             assert status is not None
-            if status.status_code is StatusCode.OK:
-                if not call.messages:
-                    raise _failure(Status(StatusCode.UNIMPLEMENTED, "the answer has no message"))
-                return wire.engine.take(call)
-            delay = self._retry_after(call, attempt)
-            if delay is None or trio.current_time() + delay > trio.current_effective_deadline():
-                raise _failure(status)
-            attempt += 1
+            delay = None if self.closed else retry_delay(attempt.call, status, number, self.retries)
+            if delay is None or trio.current_time() + delay >= trio.current_effective_deadline():
+                raise failure(status, lost=attempt.lost)
+            number += 1
             await trio.sleep(delay)
 
-    async def _attempt(self, path: str, message: bytes, metadata: Metadata) -> tuple[_Wire, ClientCall]:
-        """Send a unary call once, and wait for its end."""
-        wire = await self._ready()
-        task = trio.lowlevel.current_task()
-        parked = False
+    def start_unary(
+        self,
+        path: str,
+        message: bytes,
+        on_done: OnDone,
+        metadata: Metadata = (),
+        timeout: float | None = None,
+    ) -> UnaryCall:
+        """Begin such a call without a task of its own; for a generator of load.
 
-        def changed() -> None:
-            nonlocal parked
-            if call.over and parked:
-                parked = False
-                trio.lowlevel.reschedule(task)
-
-        def abandoned(_: Any) -> trio.lowlevel.Abort:
-            nonlocal parked
-            parked = False
-            wire.engine.cancel(call)
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        call = wire.engine.begin_unary(self._block(path, metadata), message, changed)
-        if not call.over:
-            parked = True
-            await trio.lowlevel.wait_task_rescheduled(abandoned)
-        return wire, call
-
-    def _retry_after(self, call: ClientCall, attempt: int) -> float | None:
-        """Seconds until the call is sent again; None if it is not."""
-        if call.unprocessed:
-            return 0.0 if attempt == 0 else _backoff(attempt)
-        status = call.status
-        if status is None or status.status_code is not StatusCode.UNAVAILABLE or attempt >= self._retries:
-            return None
-        pushback = first(call.trailing, b"grpc-retry-pushback-ms")
-        if pushback is not None:
-            return int(pushback) / 1000 if pushback.isdigit() else None
-        return _backoff(attempt)
-
-    def _block(self, path: str, metadata: Metadata) -> bytes:
-        """The header block of a call, with what is left of the deadline."""
-        pairs = tuple(metadata)
-        block = self._blocks.get((path, pairs))
-        if block is None:
-            if len(self._blocks) >= _BLOCKS:
-                self._blocks.clear()
-            block = request_block(self._scheme, self._authority, path, encode_metadata(pairs), _USER_AGENT)
-            self._blocks[path, pairs] = block
-        deadline = trio.current_effective_deadline()
-        if deadline != math.inf:
-            left = format_timeout(deadline - trio.current_time())
-            block += encode([(b"grpc-timeout", left)])
-        return block
-
-    async def _ready(self) -> _Wire:
-        """A connection on which a call can be begun now."""
-        while True:
-            wire = await self._connected()
-            if wire.engine.can_begin:
-                return wire
-            if wire.engine.usable:
-                await wire.room.park()
-
-    async def _connected(self) -> _Wire:
-        """The connection, made again if it is lost or its server is going away."""
-        if self._wire is not None and self._wire.engine.usable:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            return self._wire
-        async with self._connecting:
-            if self._wire is None or not self._wire.engine.usable:
-                self._wire = await self._connect()
-            return self._wire
-
-    async def _connect(self) -> _Wire:
-        """A new connection. Raises UnavailableError."""
-        assert self._nursery is not None
-        try:
-            stream = await trio.open_tcp_stream(self._host, self._port)
-        except OSError as error:
-            text = f"cannot connect to {self._authority}: {error}"
-            raise purerpc.UnavailableError(text) from error
-        sock = socket.socket(fileno=stream.socket.detach())
-        sock.setblocking(False)
-        link = Link(sock)
-        if self._ssl_context is not None:
-            self._ssl_context.set_alpn_protocols(["h2"])
-            link = TlsLink(sock, self._ssl_context, server_hostname=self._host)
-        wire = _Wire(link, self._limits)
-        try:
-            if isinstance(link, TlsLink):
-                link.begin()
-            wire.flush()
-        except LinkLost as error:
-            wire.close()
-            raise purerpc.UnavailableError(f"cannot connect to {self._authority}: {error}") from error
-        await self._nursery.start(wire.read)
-        await self._nursery.start(wire.write)
-        if not link.established:
-            with trio.move_on_after(_CONNECT_SECONDS):
-                await wire.established.wait()
-            if not link.established:
-                wire.close()
-                raise purerpc.UnavailableError(f"no TLS connection to {self._authority}")
-        return wire
-
-    # What purerpc's stubs call
+        `on_done(status, answer)` is called in the event loop's thread once the call is over, never before
+        this returns; `answer` is None unless the status is OK. An exception in it is logged. The result has
+        `cancel()`, after which `on_done` is not called. `timeout`: seconds, for all attempts together; the
+        cancel scope around plays no role. Raises ConnectionLostError outside of the channel's block.
+        """
+        self._check_open()
+        deadline = float("inf") if timeout is None else trio.current_time() + timeout
+        call = UnaryCall(self, self._block(path, metadata), message, deadline, on_done)
+        if timeout is not None:
+            self.wakeups.add(deadline, call)
+            if timeout <= 0:
+                return call
+        self.submit(call)
+        return call
 
     async def start_request(
         self,
@@ -279,97 +192,103 @@ class Channel:
         *,
         custom_metadata: Metadata = (),
         **_: Any,
-    ) -> "ClientStream":
-        """Begin a call whose messages are sent and received one by one."""
-        wire = await self._ready()
-        stream = ClientStream(wire)
-        stream.begin(self._block(f"/{service_name}/{method_name}", custom_metadata or ()))
+    ) -> ClientStream:
+        """Begin a call whose messages are sent and received one by one: what purerpc's stubs do."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_open()
+        stream = ClientStream(self, self._block(f"/{service_name}/{method_name}", custom_metadata or ()))
+        await stream.start()
         return stream
 
+    def _check_open(self) -> None:
+        if self._closed_because is not None:
+            raise ConnectionLostError(self._closed_because)
 
-def _failure(status: Status) -> Exception:
-    """Purerpc's exception for a status."""
-    try:
-        raise_status(status)
-    except purerpc.RpcFailedError as error:
-        failure: Exception = error
-        return failure
-    return purerpc.RpcFailedError(status)  # type: ignore[no-any-return]
+    def _block(self, path: str, metadata: Metadata) -> bytes:
+        """The header block of a call, without its time-out."""
+        pairs = tuple(metadata)
+        key = (path, pairs) if pairs else path
+        block = self._blocks.get(key)
+        if block is None:
+            if len(self._blocks) >= _BLOCKS:
+                self._blocks.clear()
+            target = self._target
+            fields = encode_metadata(pairs)
+            block = request_block(target.scheme, target.authority, path, fields, self._user_agent)
+            self._blocks[key] = block
+        return block
 
+    # Connections
 
-def _backoff(attempt: int) -> float:
-    """Exponential with full jitter, seconds."""
-    ceiling = min(_RETRY_MAX_SECONDS, _RETRY_SECONDS * 2**attempt)
-    return random.uniform(0, ceiling)  # noqa: S311
+    def submit(self, waiter: Waiter) -> None:
+        """Begin the call now, or when a connection takes it."""
+        wire = self._wire
+        if wire is not None and not self._waiting:
+            if not wire.engine.open_streams:
+                # It may have ended while nobody looked.
+                wire.poll()
+            if wire.engine.can_begin:
+                waiter.begin(wire)
+                return
+        self._waiting[waiter] = None
+        if wire is None or not wire.engine.usable:
+            self._wanted.unpark()
 
+    def withdraw(self, waiter: Waiter) -> None:
+        """It need not be begun any more."""
+        self._waiting.pop(waiter, None)
 
-class ClientStream:
-    """One call, under the names that purerpc's stubs use."""
+    def _turn(self, wire: Wire) -> None:
+        """Take note of what has ended on a connection, and begin what waits."""
+        # More may end meanwhile: the loop meets that too.
+        for call in wire.ended:
+            call.owner.finish()
+        wire.ended.clear()
+        if wire.link.closed:
+            self._wires.discard(wire)
+        if self._waiting:
+            self._admit()
 
-    def __init__(self, wire: _Wire) -> None:
-        self._wire = wire
-        self._arrived = trio.lowlevel.ParkingLot()
-        self._call: ClientCall
-        self._message_type: Any = None
-        self.start_stream_event: ResponseReceived | None = None
-        self.end_stream_event: ResponseEnded | None = None
+    def _admit(self) -> None:
+        """Begin as many of the calls that wait as the connection takes."""
+        waiting, wire = self._waiting, self._wire
+        while waiting and wire is not None and wire.engine.can_begin:
+            waiter, _ = waiting.popitem(last=False)
+            waiter.begin(wire)
+        if waiting and (wire is None or not wire.engine.usable):
+            self._wanted.unpark()
 
-    def begin(self, block: bytes) -> None:
-        """Send the request's headers."""
-        self._call = self._wire.engine.begin(block, self._changed)
+    def _fail_waiting(self, status: Status) -> None:
+        waiting, self._waiting = self._waiting, OrderedDict()
+        for waiter in waiting:
+            waiter.fail(status)
 
-    def _changed(self) -> None:
-        self._arrived.unpark_all()
+    async def _stay_connected(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Connect whenever a call waits and there is no connection for it."""
+        task_status.started()
+        failures = 0
+        while True:
+            while not self._waiting or (self._wire is not None and self._wire.engine.usable):
+                await self._wanted.park()
+            if failures:
+                await trio.sleep(backoff(failures))
+            try:
+                self._wire = await self._connect()
+            except purerpc.UnavailableError as error:
+                failures += 1
+                self._fail_waiting(error.status)
+                continue
+            failures = 0 if self._wire.engine.usable else failures + 1
+            self._admit()
 
-    def expect_message_type(self, message_type: Any) -> None:
-        """What the response's messages are."""
-        self._message_type = message_type
-
-    async def send_message(self, message: Any) -> None:
-        """Send a message of the request."""
-        self._wire.engine.send_message(self._call, message.SerializeToString())
-        limit = self._wire.engine.limits.stream_send_buffer_bytes
-        while self._call.queued > limit and not self._call.over:
-            await self._waiting(self._wire.room)
-        await trio.lowlevel.checkpoint()
-
-    async def close(self) -> None:
-        """Send nothing more."""
-        self._wire.engine.end(self._call)
-
-    async def receive_message(self) -> Any:
-        """The next message of the response; None after the last: `end_stream_event` then has the status."""
-        call = self._call
-        while not call.messages and not call.over:
-            await self._waiting(self._arrived)
-        self._note_leading()
-        if call.messages:
-            message = self._message_type()
-            message.ParseFromString(self._wire.engine.take(call))
-            return message
-        self._note_end()
-        return None
-
-    async def _waiting(self, lot: trio.lowlevel.ParkingLot) -> None:
-        try:
-            await lot.park()
-        except trio.Cancelled:
-            self._wire.engine.cancel(self._call)
-            raise
-
-    def _note_leading(self) -> None:
-        call = self._call
-        if self.start_stream_event is None and call.leading is not None:
-            event = ResponseReceived(call.id, "application/grpc")
-            event.custom_metadata = _metadata(call.leading)
-            self.start_stream_event = event
-
-    def _note_end(self) -> None:
-        if self.end_stream_event is None:
-            event = ResponseEnded(self._call.id, self._call.status)
-            event.custom_metadata = _metadata(self._call.trailing)
-            self.end_stream_event = event
-
-
-def _metadata(fields: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str | bytes], ...]:
-    return custom_metadata([field for field in fields if field[0][:1] != b":"])
+    async def _connect(self) -> Wire:
+        """A new connection with its tasks. Raises ConnectionLostError."""
+        assert self._nursery is not None
+        wire = await dial(self._target, self._limits, self._turn)
+        self._wires.add(wire)
+        await self._nursery.start(wire.read)
+        await self._nursery.start(wire.write)
+        seconds, timeout = self._keepalive
+        if seconds is not None:
+            await self._nursery.start(wire.keep_alive, seconds, timeout)
+        return wire

@@ -16,6 +16,7 @@ import math
 import socket
 import ssl
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 import trio
@@ -23,7 +24,8 @@ from purerpc import StatusCode
 
 from hushar.rpc import events as ev
 from hushar.rpc.calls import RawCall
-from hushar.rpc.keeping import DRAIN_PING, LINGER_SECONDS, ConnectionState, Keeper, Lifetimes
+from hushar.rpc.connection_state import ConnectionState, Lifetimes
+from hushar.rpc.keeping import DRAIN_PING, Keeper
 from hushar.rpc.links import LinkLost
 from hushar.rpc.pollers import READ, WRITE
 from hushar.rpc.server_context import Route, ServerContext
@@ -33,7 +35,12 @@ from hushar.rpc.timers import Deadlines
 log = logging.getLogger("hushar.rpc")
 
 SWEEP_SECONDS: Final = 1.0
+DRAIN_SWEEP_SECONDS: Final = 0.1
 ACCEPT_BACKOFF_SECONDS: Final = 0.1
+_ACCEPT_AT_ONCE: Final = 64
+_SWEEP_AT_ONCE: Final = 500
+"""Connections that are looked after before others get their turn."""
+_BROKEN_LISTENER: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP})
 
 
 class Driver(Keeper):
@@ -55,11 +62,13 @@ class Driver(Keeper):
             context,
             lifetimes,
             ssl_context=ssl_context,
+            require_alpn=require_alpn,
             max_connections=max_connections,
             max_connections_per_address=max_connections_per_address,
         )
         self._start_call = start_call
-        self._require_alpn = require_alpn
+        self._cannot_accept = False
+        self._said_full = False
         self._deadlines = Deadlines()
         self._deadline_set = trio.Event()
 
@@ -76,8 +85,15 @@ class Driver(Keeper):
                 task_status.started()
         finally:
             for state in list(self.connections.values()):
-                self._close(state)
+                self._part(state)
             self._poller.close()
+
+    def _part(self, state: ConnectionState) -> None:
+        """Close a connection at once; its peer is told why as far as the socket takes it."""
+        with suppress(LinkLost):
+            self._last_words(state)
+            state.link.send(state.engine.data_to_send())
+        self._lose(state)
 
     async def _poll(self, *, task_status: trio.TaskStatus[None]) -> None:
         await self._poller.run(self.on_ready, task_status=task_status)
@@ -107,32 +123,64 @@ class Driver(Keeper):
         task_status.started()
         while True:
             await trio.sleep(SWEEP_SECONDS)
-            now = trio.current_time()
-            for state in list(self.connections.values()):
-                try:
-                    self._look_after(state, now)
-                except LinkLost:
-                    self._lose(state)
-            self._flush()
+            states = list(self.connections.values())
+            for at in range(0, len(states), _SWEEP_AT_ONCE):
+                self._look_after_all(states[at : at + _SWEEP_AT_ONCE])
+                await trio.lowlevel.checkpoint()
+
+    def _look_after_all(self, states: Iterable[ConnectionState]) -> None:
+        now = trio.current_time()
+        for state in states:
+            if state.link.closed:
+                continue
+            try:
+                self._look_after(state, now)
+            except LinkLost:
+                self._lose(state)
+            except Exception:
+                self._break(state)
+        self._flush()
 
     async def accept(
         self, listener: socket.socket, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Take connections from a non-blocking listening socket until cancelled."""
+        """Take connections from a non-blocking listening socket until cancelled.
+
+        While there are `max_connections`, or no descriptors are left, they wait in the listener's queue.
+        """
         task_status.started()
         while True:
             await trio.lowlevel.wait_readable(listener)
+            if self.full:
+                if not self._said_full:
+                    log.warning("max_connections (%d) are open: others wait", self._max_connections)
+                self._said_full = True
+                await self._vacancy.park()
+                continue
+            try:
+                self.accept_waiting(listener, _ACCEPT_AT_ONCE)
+            except OSError as error:
+                if error.errno in _BROKEN_LISTENER:
+                    raise
+                if not self._cannot_accept:
+                    log.warning("cannot accept connections: %s", error.strerror)
+                self._cannot_accept = True
+                await trio.sleep(ACCEPT_BACKOFF_SECONDS)
+
+    def accept_waiting(self, listener: socket.socket, most: int) -> None:
+        """Take those connections that are there already, while there is room. Raises OSError."""
+        for _ in range(most):
             try:
                 sock, _ = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            except ConnectionAbortedError:
                 continue
-            except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    raise
-                log.warning("cannot accept a connection: %s", error.strerror)
-                await trio.sleep(ACCEPT_BACKOFF_SECONDS)
-                continue
+            except (BlockingIOError, InterruptedError):
+                break
+            self._cannot_accept = False
             self.adopt(sock)
+            if self.full:
+                return
+        self._said_full = False
 
     def on_ready(self, ready: Iterable[tuple[int, int]]) -> None:
         """One pass over the sockets that are ready."""
@@ -151,6 +199,8 @@ class Driver(Keeper):
                     self._receive(state, now, complete)
             except LinkLost:
                 self._lose(state)
+            except Exception:
+                self._break(state)
         for route, calls in complete.items():
             self._deliver(route, calls)
         self._in_pass = False
@@ -159,6 +209,9 @@ class Driver(Keeper):
     def _receive(self, state: ConnectionState, now: float, complete: dict[Any, list[RawCall]]) -> None:
         data = state.link.receive()
         if not data or state.ended:
+            if state.link.pending_bytes:
+                # TLS may have something to say of its own.
+                self._set_interest(state)
             return
         state.active_at = now
         engine = state.engine
@@ -168,6 +221,8 @@ class Driver(Keeper):
         for event in engine.receive_data(data, now):
             if type(event) is RawCall:
                 route: Any = event.head.route
+                if event.over:
+                    continue
                 if route.target is None:
                     self._start_call(event, state)
                 elif route in complete:
@@ -193,7 +248,8 @@ class Driver(Keeper):
         """Act on an event that is no complete call."""
         match event:
             case ev.StreamBegun(call):
-                self._start_call(call, state)
+                if not call.over:
+                    self._start_call(call, state)
             case ev.MessageReceived(call, message, wire_bytes):
                 if call.handler is not None:
                     call.handler.put(message, wire_bytes)
@@ -204,19 +260,11 @@ class Driver(Keeper):
                 if call.handler is not None:
                     call.handler.abort()
             case ev.PingAcknowledged(data):
-                if data == DRAIN_PING:
+                if data == DRAIN_PING and state.draining_at is not None:
                     state.engine.refuse_new()
-                state.keepalive_at = None
-            case ev.SettingsAcknowledged():
-                self._established(state)
+                state.pinged_at = None
             case ev.ConnectionFailed():
-                self.failures += 1
-                state.close_at = now + LINGER_SECONDS
-
-    def _established(self, state: ConnectionState) -> None:
-        state.engine.peer_certificate = state.link.peer_certificate()
-        if self._require_alpn and state.link.protocol() not in (None, "h2"):
-            raise LinkLost("no HTTP/2 agreed on")
+                self.failed(state, now)
 
     def _deliver(self, route: Route, calls: list[RawCall]) -> None:
         """Hand a raw method all of its calls of this pass."""
@@ -228,10 +276,12 @@ class Driver(Keeper):
                 call.fail(StatusCode.INTERNAL, "internal error")
 
     async def drain(self, grace: float) -> None:
-        """Drain every connection, and wait until there is none."""
+        """Drain every connection, at most `grace` seconds and a moment, until there is none."""
+        self._empty = trio.Event()
         for state in list(self.connections.values()):
             self.go_away(state, grace)
         self._flush()
-        self._empty = trio.Event()
-        if self.connections:
-            await self._empty.wait()
+        while self.connections:
+            with trio.move_on_after(DRAIN_SWEEP_SECONDS):
+                await self._empty.wait()
+            self._look_after_all(list(self.connections.values()))

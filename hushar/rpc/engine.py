@@ -10,8 +10,8 @@ Two kinds of errors, by how much they cost. A *stream* error is answered with RS
 alone: GOAWAY is the last frame, ConnectionFailed the last event, and all later input is ignored.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from hushar.rpc import events as ev
 from hushar.rpc import frames as fr
@@ -19,6 +19,11 @@ from hushar.rpc.control import ControlFrames
 from hushar.rpc.faults import ConnectionFault
 from hushar.rpc.header_blocks import CompressionError, Field, HeaderDecoder, list_size
 from hushar.rpc.limits import CALM_FACTOR, Limits
+
+_CHUNKS: Final = 128
+"""Pieces of one frame that are kept apart; so many small ones are worth joining."""
+_SELF_DEPENDENT: Final = 0x100
+"""Beside a HEADERS frame's flags: its stream depends on itself."""
 
 
 class Connection(ControlFrames):
@@ -35,8 +40,11 @@ class Connection(ControlFrames):
         self._need = fr.HEADER_BYTES
         self._block: list[Any] | None = None
         """[stream id, flags, parts, bytes] of a header block that is not complete."""
+        self._skip = 0
+        """Bytes of a frame that was too large, still to come and to be ignored."""
         self._decoder = HeaderDecoder()
         self._max_frame = limits.max_frame_bytes
+        self._max_block = CALM_FACTOR * limits.max_header_bytes
         self._handlers = (
             self._data,
             self._headers,
@@ -59,10 +67,14 @@ class Connection(ControlFrames):
         events = self._events = []
         if self.failed:
             return events
-        if self._chunks:
+        if self._skip:
+            data = self._skipped(data)
+        elif self._chunks:
             self._chunks.append(data)
             self._have += len(data)
             if self._have < self._need:
+                if len(self._chunks) >= _CHUNKS:
+                    self._chunks = [b"".join(self._chunks)]
                 return events
             data = b"".join(self._chunks)
             self._chunks = []
@@ -83,7 +95,11 @@ class Connection(ControlFrames):
             return b""
         data = b"".join(out) if len(out) > 1 else out[0]
         out.clear()
-        self._control_frames = 0
+        self._front = 0
+        self._taken_bytes += len(data)
+        if self._fresh_control_frames:
+            self._control_ends.append((self._taken_bytes, self._fresh_control_frames))
+            self._fresh_control_frames = 0
         return data
 
     def fail(self, code: int, reason: str) -> None:
@@ -91,23 +107,25 @@ class Connection(ControlFrames):
         if self.failed:
             return
         self.failed = True
+        self._abort_all()
         self._out.append(fr.goaway(self._last_peer_stream(), code, reason.encode()[:64]))
         self._events.append(ev.ConnectionFailed(code, reason))
-        self._abort_all()
         self._notify()
 
     def lost(self) -> list[Any]:
         """The socket is gone. Returns the calls that this ends, as events."""
         self._events = []
         self.failed = True
-        self._out.clear()
         self._abort_all()
+        self._out.clear()
         return self._events
 
     def send_ping(self, data: bytes) -> None:
         """Send a PING with eight bytes of data."""
-        self._out.append(fr.ping(data))
-        self._notify()
+        if not self.failed:
+            self._pings_sent += 1
+            self._out.append(fr.ping(data))
+            self._notify()
 
     @property
     def open_streams(self) -> int:
@@ -120,7 +138,7 @@ class Connection(ControlFrames):
         """Send what a role sends first."""
         limits = self.limits
         entries = [
-            (fr.INITIAL_WINDOW_SIZE, self._stream_window),
+            (fr.INITIAL_WINDOW_SIZE, self._announced_window),
             (fr.MAX_FRAME_SIZE, limits.max_frame_bytes),
             (fr.MAX_HEADER_LIST_SIZE, limits.max_header_bytes),
         ]
@@ -132,6 +150,7 @@ class Connection(ControlFrames):
         more = limits.connection_window_bytes - fr.DEFAULT_WINDOW
         if more > 0:
             self._out.append(fr.window_update(0, more))
+        self._front = len(self._out)
 
     def _frames(self, data: bytes) -> int:
         """Work through the frames in `data`; returns where the first incomplete one begins."""
@@ -141,10 +160,13 @@ class Connection(ControlFrames):
         while end - at >= fr.HEADER_BYTES:
             head, flags, stream_id = unpack(data, at)
             length = head >> 8
-            if length > self._max_frame:
-                raise ConnectionFault(fr.FRAME_SIZE_ERROR, "frame too large")
             start = at + fr.HEADER_BYTES
             stop = start + length
+            if length > self._max_frame:
+                self._too_large(head & 0xFF, stream_id & fr.MAX_STREAM_ID, length)
+                self._skip = max(0, stop - end)
+                at = min(stop, end)
+                continue
             if stop > end:
                 self._need = fr.HEADER_BYTES + length
                 return at
@@ -157,9 +179,26 @@ class Connection(ControlFrames):
                 handlers[kind](flags, stream_id & fr.MAX_STREAM_ID, data, start, stop)
                 if self.failed:
                     return end
+            else:
+                self._courtesy()
             at = stop
         self._need = fr.HEADER_BYTES
         return at
+
+    def _too_large(self, kind: int, stream_id: int, length: int) -> None:
+        """A frame above our MAX_FRAME_SIZE. Where only its stream is concerned, the connection lives."""
+        small = kind in (fr.DATA, fr.PRIORITY) and 0 < stream_id <= self._last_stream()
+        if not small or self._block is not None or not self._settings_seen:
+            raise ConnectionFault(fr.FRAME_SIZE_ERROR, "frame too large")
+        if kind == fr.DATA:
+            self._take_window(length)
+        self._reset(stream_id, fr.FRAME_SIZE_ERROR)
+
+    def _skipped(self, data: bytes) -> bytes:
+        """What comes after the rest of a frame that is ignored."""
+        skip = min(self._skip, len(data))
+        self._skip -= skip
+        return data[skip:]
 
     def _unpadded(self, flags: int, data: bytes, start: int, stop: int) -> tuple[int, int]:
         """Where the content of a DATA or HEADERS frame is without padding and priority."""
@@ -171,6 +210,8 @@ class Connection(ControlFrames):
             start += 1
         if flags & fr.PRIORITIZED:
             start += 5
+            if start > stop:
+                raise ConnectionFault(fr.FRAME_SIZE_ERROR, "no room for the priority")
         if start + padding > stop:
             raise ConnectionFault(fr.PROTOCOL_ERROR, "more padding than payload")
         return start, stop - padding
@@ -178,19 +219,21 @@ class Connection(ControlFrames):
     def _headers(self, flags: int, stream_id: int, data: bytes, start: int, stop: int) -> None:
         if not stream_id:
             raise ConnectionFault(fr.PROTOCOL_ERROR, "HEADERS on stream 0")
-        self_dependent = False
         if flags & (fr.PADDED | fr.PRIORITIZED):
             begin = start
             start, stop = self._unpadded(flags, data, start, stop)
             if flags & fr.PRIORITIZED:
                 at = begin + (1 if flags & fr.PADDED else 0)
-                self_dependent = fr.word(data, at) & fr.MAX_STREAM_ID == stream_id
-        if flags & fr.END_HEADERS:
+                if fr.word(data, at) & fr.MAX_STREAM_ID == stream_id:
+                    flags |= _SELF_DEPENDENT
+        if stop - start > self._max_block:
+            raise ConnectionFault(fr.ENHANCE_YOUR_CALM, "header block too long")
+        if flags & (fr.END_HEADERS | _SELF_DEPENDENT) == fr.END_HEADERS:
             self._block_complete(stream_id, data[start:stop], flags & fr.END_STREAM)
+        elif flags & fr.END_HEADERS:
+            self._malformed_block(stream_id, data[start:stop])
         else:
             self._block = [stream_id, flags, [data[start:stop]], stop - start]
-        if self_dependent:
-            self._reset(stream_id, fr.PROTOCOL_ERROR)
 
     def _continuation(self, flags: int, stream_id: int, data: bytes, start: int, stop: int) -> None:
         block = self._block
@@ -198,14 +241,15 @@ class Connection(ControlFrames):
             raise ConnectionFault(fr.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
         block[2].append(data[start:stop])
         block[3] += stop - start
-        if (
-            len(block[2]) > self.limits.max_continuation_frames + 1
-            or block[3] > 2 * self.limits.max_header_bytes
-        ):
+        if len(block[2]) > self.limits.max_continuation_frames + 1 or block[3] > self._max_block:
             raise ConnectionFault(fr.ENHANCE_YOUR_CALM, "header block too long")
         if flags & fr.END_HEADERS:
             self._block = None
-            self._block_complete(stream_id, b"".join(block[2]), block[1] & fr.END_STREAM)
+            content = b"".join(block[2])
+            if block[1] & _SELF_DEPENDENT:
+                self._malformed_block(stream_id, content)
+            else:
+                self._block_complete(stream_id, content, block[1] & fr.END_STREAM)
 
     def _decode(self, block: bytes) -> list[Field]:
         """Decode a header block. Whatever becomes of its stream, the table has to follow."""
@@ -214,10 +258,10 @@ class Connection(ControlFrames):
         except CompressionError as error:
             raise ConnectionFault(fr.COMPRESSION_ERROR, "header block cannot be decoded") from error
 
-    def _size_of(self, fields: list[Field]) -> int:
+    def _size_of(self, fields: Sequence[Field]) -> int:
         """The size of a header list; one far too large costs the connection."""
         size = list_size(fields)
-        if size > CALM_FACTOR * self.limits.max_header_bytes:
+        if size > self._max_block:
             raise ConnectionFault(fr.ENHANCE_YOUR_CALM, "header list too large")
         return size
 
@@ -226,6 +270,12 @@ class Connection(ControlFrames):
     def _block_complete(self, stream_id: int, block: bytes, end_stream: int) -> None:
         """A whole header block has come."""
         raise NotImplementedError
+
+    def _malformed_block(self, stream_id: int, block: bytes) -> None:
+        """A whole header block has come that is a stream error whatever is in it."""
+        self._decode(block)
+        self._no_idle(stream_id, "HEADERS")
+        self._reset(stream_id, fr.PROTOCOL_ERROR)
 
     def _data(self, flags: int, stream_id: int, data: bytes, start: int, stop: int) -> None:
         """A DATA frame has come."""

@@ -8,9 +8,9 @@ the way to answer with any status.
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import trio
 from purerpc import Cardinality, RpcFailedError, Status, StatusCode
@@ -18,27 +18,33 @@ from purerpc import Cardinality, RpcFailedError, Status, StatusCode
 from hushar.rpc.calls import RawCall
 
 if TYPE_CHECKING:
-    from hushar.rpc.driver import Driver
-    from hushar.rpc.keeping import ConnectionState
+    from hushar.rpc.connection_state import ConnectionState
+    from hushar.rpc.keeping import Keeper
 
 log = logging.getLogger("hushar.rpc")
 
 Method = Callable[..., Any]
 
+_MESSAGES_AT_ONCE: Final = 32
+"""Messages that a handler takes before others get their turn, however many have come."""
+
 
 class Handler:
     """The task of one call, and the messages that have come for it."""
 
-    __slots__ = ("_arrived", "_ended", "_messages", "call", "connection", "driver", "scope")
+    __slots__ = ("_arrived", "_ended", "_messages", "_taken", "call", "connection", "keeper", "scope")
 
-    def __init__(self, call: RawCall, connection: "ConnectionState", driver: "Driver") -> None:
+    def __init__(self, call: RawCall, connection: "ConnectionState", keeper: "Keeper") -> None:
         self.call = call
         self.connection = connection
-        self.driver = driver
-        self.scope = trio.CancelScope()
+        self.keeper = keeper
+        self.scope = trio.CancelScope(deadline=call.deadline)
+        """Its deadline is the call's, so that what a handler calls in turn can be held to it."""
         self._messages: deque[tuple[bytes, int]] = deque()
         self._ended = False
+        self._taken = 0
         self._arrived = trio.lowlevel.ParkingLot()
+        connection.handlers.add(self)
 
     def put(self, message: bytes, wire_bytes: int) -> None:
         """A message has come. Bounded by the stream's window, which is credited when it is taken."""
@@ -48,7 +54,7 @@ class Handler:
     def put_end(self) -> None:
         """No message will come any more."""
         self._ended = True
-        self._arrived.unpark()
+        self._arrived.unpark_all()
 
     def abort(self) -> None:
         """Nobody waits for the answer: the task is cancelled, and its place is kept until it has ended."""
@@ -56,11 +62,15 @@ class Handler:
 
     def finished(self) -> None:
         """The task has ended: its place is free."""
+        self.connection.handlers.discard(self)
         self.call.connection.handler_ended(self.call)
-        self.driver.call_ended(self.connection)
+        self.keeper.call_ended(self.connection)
 
     async def receive(self) -> bytes | None:
         """The next message; None after the last."""
+        self._taken += 1
+        if self._taken % _MESSAGES_AT_ONCE == 0:
+            await trio.lowlevel.checkpoint()
         while not self._messages:
             if self._ended:
                 await trio.lowlevel.checkpoint()
@@ -70,15 +80,35 @@ class Handler:
         self.call.connection.acknowledge(self.call, wire_bytes)
         return message
 
-    async def messages(self, message_type: Any) -> AsyncIterator[Any]:
-        """The request's messages, decoded."""
-        while (data := await self.receive()) is not None:
-            yield _decoded(message_type, data)
-
     async def send(self, message: Any) -> None:
         """Send a message of the response; waits while the peer does not keep up."""
-        self.call.connection.send_message(self.call, message.SerializeToString())
-        await self.driver.room(self.call, self.connection)
+        data = message.SerializeToString()
+        if not self.call.over:
+            self.call.connection.send_message(self.call, data)
+            await self.keeper.room(self.call, self.connection)
+        await trio.lowlevel.checkpoint()
+
+
+class Messages:
+    """The messages of a request, decoded, as an async iterator that may be left at any time."""
+
+    __slots__ = ("_handler", "_message_type")
+
+    def __init__(self, handler: Handler, message_type: Any) -> None:
+        self._handler = handler
+        self._message_type = message_type
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        data = await self._handler.receive()
+        if data is None:
+            raise StopAsyncIteration
+        return _decoded(self._message_type, data)
+
+    async def aclose(self) -> None:
+        """Nothing is held; for those who close what they iterate over."""
         await trio.lowlevel.checkpoint()
 
 
@@ -94,6 +124,9 @@ async def run_call(handler: Handler, method: Method, signature: Any) -> None:
     except Exception as error:
         _failed(call, error)
     finally:
+        if trio.current_time() >= call.deadline:
+            # The scope's deadline may come first by a hair.
+            connection.expire(call)
         # Nothing, unless the task was cancelled from outside: the server ends at once.
         connection.end_call(call, Status(StatusCode.UNAVAILABLE, "the server is going away"))
         handler.finished()
@@ -105,7 +138,9 @@ def _failed(call: RawCall, error: Exception) -> None:
         call.connection.end_call(call, statuses[0])
         return
     path = call.head.path.decode("ascii", "replace")
-    log.error("the handler of %s failed", path, exc_info=error)
+    # Where the call was over before, the handler was cancelled: an expected end.
+    level = logging.DEBUG if call.over else logging.ERROR
+    log.log(level, "the handler of %s failed", path, exc_info=error)
     call.connection.end_call(call, Status(StatusCode.INTERNAL, "internal error"))
 
 
@@ -121,7 +156,7 @@ async def _answer(handler: Handler, method: Method, signature: Any) -> None:
     request = call.request
     cardinality = signature.cardinality
     if cardinality in (Cardinality.STREAM_UNARY, Cardinality.STREAM_STREAM):
-        argument: Any = handler.messages(signature.request_type)
+        argument: Any = Messages(handler, signature.request_type)
     else:
         argument = _decoded(signature.request_type, call.message)
     if cardinality in (Cardinality.UNARY_STREAM, Cardinality.STREAM_STREAM):

@@ -8,8 +8,7 @@ The encoder never refers to a dynamic table: whatever size the peer allows, noth
 fields are equal bytes, which is what makes constant header blocks possible (and the peer's memo hit).
 """
 
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from hushar.rpc.huffman import BadHuffman, HuffmanDecoder
@@ -35,8 +34,11 @@ STATIC: Final[tuple[Field, ...]] = tuple(
 DEFAULT_TABLE_BYTES: Final = 4096
 ENTRY_OVERHEAD: Final = 32
 """What an entry counts beside its name and value (section 4.1)."""
-_STATIC_ENTRIES: Final = len(STATIC)
 _FIRST_DYNAMIC: Final = len(STATIC) + 1
+_NO_FIELD: Final[Field] = (b"", b"")
+"""Stands at index 0, which nothing may refer to."""
+_INDEXED_MASK: Final = 0x3F
+"""Of the index in a literal that enters the table (section 6.2.1)."""
 _MAX_INTEGER: Final = 2**32
 """No length and no index is larger; longer encodings are an attack (section 5.1)."""
 _HUFFMAN = HuffmanDecoder()
@@ -60,100 +62,111 @@ class HeaderDecoder:
         """`max_table_bytes`: SETTINGS_HEADER_TABLE_SIZE as we have announced it."""
         self.changes = 0
         """Counts every change of the table, and every change of its size."""
-        self.indexed: list[Field] = []
-        """Of the last block: the fields that were references to a table, in order."""
-        self.literals: list[Field] = []
-        """Of the last block: the others, in order."""
-        self.before_literals = 0
-        """Of the last block: how many of `indexed` came before the first literal."""
+        self.literals: list[int] = []
+        """Of the last block: the places, among its fields, of those that were no references to a table."""
+        self.literal_bytes = 0
+        """Of the last block: the size of those fields, as `list_size` counts."""
         self._allowed = max_table_bytes
         self._limit = max_table_bytes
-        self._table: deque[Field] = deque()
-        self._size = 0
+        self._room = max_table_bytes
+        self._table: list[Field] = [_NO_FIELD, *STATIC]
+        """By index: the static table, then the dynamic one, the newest entry first. One list, so that a
+        reference is one look-up; making room at its front moves few pointers, since few entries fit."""
 
     def decode(self, block: bytes) -> list[Field]:
-        """The fields of a block in wire order. Raises CompressionError.
+        """The fields of a block in wire order. Raises CompressionError, and cannot be used after that.
 
         Fields are shared with the table: however small a block and large its list, little is copied.
         """
+        fields: list[Field] = []
         self.literals = []
+        self.literal_bytes = 0
+        table = self._table
         try:
-            return self._decode(block)
+            # Most blocks begin with references; a loop over bytes is the cheapest way through them.
+            for byte in block:
+                if byte <= 0x80 or byte == 0xFF:
+                    break
+                fields.append(table[byte & 0x7F])
+            at, end = len(fields), len(block)
+            while at < end:
+                byte = block[at]
+                if byte & 0xC0 == 0x40:
+                    at = self._literal(block, at, _INDEXED_MASK, fields)
+                elif 0x80 < byte < 0xFF:
+                    at += 1
+                    fields.append(table[byte & 0x7F])
+                elif byte & 0xE0 == 0:
+                    at = self._literal(block, at, 0x0F, fields)
+                elif byte == 0xFF:
+                    index, at = _integer(block, at, 0x7F)
+                    fields.append(table[index])
+                elif byte == 0x80 or fields:
+                    raise CompressionError("index 0, or a size update after a field")
+                else:
+                    at = self._resize(block, at)
         except (IndexError, BadHuffman) as error:
             # An index beyond the table, a string or an integer beyond the block.
             raise CompressionError(str(error)) from error
-
-    def _decode(self, block: bytes) -> list[Field]:
-        fields: list[Field] = []
-        indexed = self.indexed = []
-        table = self._table
-        at, end = 0, len(block)
-        while at < end:
-            byte = block[at]
-            if byte & 0x80:
-                if byte < 0xFF:
-                    index, at = byte & 0x7F, at + 1
-                else:
-                    index, at = _integer(block, at, 0x7F)
-                is_static = index <= _STATIC_ENTRIES
-                field = self._field(index) if is_static else table[index - _FIRST_DYNAMIC]
-                indexed.append(field)
-                fields.append(field)
-                continue
-            if byte & 0x60 == 0x20:
-                if fields:
-                    raise CompressionError("a size update after a field")
-                at = self._resize(block, at)
-                continue
-            field, at = self._literal(block, at, 0x3F if byte & 0x40 else 0x0F)
-            if byte & 0x40:
-                self._insert(field)
-            if not self.literals:
-                self.before_literals = len(indexed)
-            self.literals.append(field)
-            fields.append(field)
         return fields
 
-    def _field(self, index: int) -> Field:
-        if index < 1:
-            raise CompressionError("index 0")
-        return STATIC[index - 1] if index <= _STATIC_ENTRIES else self._table[index - _FIRST_DYNAMIC]
+    def _literal(self, block: bytes, at: int, mask: int, fields: list[Field]) -> int:
+        """Read a literal field, whose index of a name has as many bits as `mask`; returns where it ends.
 
-    def _literal(self, block: bytes, at: int, mask: int) -> tuple[Field, int]:
+        The two usual forms, a name from a table and a value of less than 127 bytes, are read here.
+        """
         index = block[at] & mask
-        if index == mask:
-            index, at = _integer(block, at, mask)
-        else:
-            at += 1
+        at += 1
         if index:
-            name = self._field(index)[0]
+            if index == mask:
+                index, at = _integer(block, at - 1, mask)
+            name = self._table[index][0]
         else:
             name, at = _string(block, at)
-        value, at = _string(block, at)
-        return (name, value), at
+        byte = block[at]
+        if byte & 0x7F != 0x7F:
+            at += 1
+            end = at + (byte & 0x7F)
+            if end > len(block):
+                raise CompressionError("a string beyond the block")
+            value = block[at:end]
+            if byte & 0x80:
+                value = _HUFFMAN.decode(value)
+        else:
+            value, end = _string(block, at)
+        field = name, value
+        size = len(name) + len(value) + ENTRY_OVERHEAD
+        self.literals.append(len(fields))
+        self.literal_bytes += size
+        fields.append(field)
+        if mask == _INDEXED_MASK:
+            self.changes += 1
+            self._room -= size
+            if self._room < 0:
+                self._evict(size)
+            if size <= self._limit:
+                self._table.insert(_FIRST_DYNAMIC, field)
+        return end
 
-    def _insert(self, field: Field) -> None:
-        self.changes += 1
-        size = len(field[0]) + len(field[1]) + ENTRY_OVERHEAD
-        if self._size + size > self._limit:
-            self._evict(self._limit - size)
-        if size <= self._limit:
-            self._table.appendleft(field)
-            self._size += size
-
-    def _evict(self, room: int) -> None:
-        """Drop the oldest entries until the table takes at most `room` bytes; all of them if need be."""
-        while self._table and self._size > room:
-            name, value = self._table.pop()
-            self._size -= len(name) + len(value) + ENTRY_OVERHEAD
+    def _evict(self, entering: int = 0) -> None:
+        """Drop the oldest entries until there is room; all, if an entry larger than the table enters."""
+        table = self._table
+        room = self._room
+        while room < 0 and len(table) > _FIRST_DYNAMIC:
+            name, value = table.pop()
+            room += len(name) + len(value) + ENTRY_OVERHEAD
+        self._room = self._limit if entering > self._limit else room
 
     def _resize(self, block: bytes, at: int) -> int:
+        """A size update. A peer may send several at the start of a block (section 4.2); none is demanded,
+        since we never announce less than the default."""
         limit, at = _integer(block, at, 0x1F)
         if limit > self._allowed:
             raise CompressionError("a table larger than announced")
         self.changes += 1
+        self._room += limit - self._limit
         self._limit = limit
-        self._evict(limit)
+        self._evict()
         return at
 
 
@@ -176,6 +189,7 @@ def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:
 
 
 def _string(block: bytes, at: int) -> tuple[bytes, int]:
+    """A string, plain or by Huffman's code (section 5.2)."""
     byte = block[at]
     length = byte & 0x7F
     if length == 0x7F:
@@ -189,9 +203,12 @@ def _string(block: bytes, at: int) -> tuple[bytes, int]:
     return (_HUFFMAN.decode(data) if byte & 0x80 else data), end
 
 
-def list_size(fields: Iterable[Field]) -> int:
+def list_size(fields: Sequence[Field]) -> int:
     """The size of a header list as RFC 9113, section 6.5.2, counts it."""
-    return sum(len(name) + len(value) + ENTRY_OVERHEAD for name, value in fields)
+    size = ENTRY_OVERHEAD * len(fields)
+    for name, value in fields:
+        size += len(name) + len(value)
+    return size
 
 
 def encode(fields: Iterable[Field]) -> bytes:

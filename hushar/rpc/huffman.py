@@ -1,11 +1,21 @@
-"""The Huffman code of HPACK (RFC 7541, appendix B), decoded a byte at a time.
+"""The Huffman code of HPACK (RFC 7541, appendix B), decoded by an automaton, or by zlib.
 
-The code is canonical: the lengths below determine it. The decoder is an automaton whose states are the
-inner nodes of the code's tree; what a byte does in a state (the symbols that it completes, the state
-after it) is worked out when first met and remembered in a table that only grows to 256 × 256 entries.
-Headers use few of all characters, so that after a while nearly every step is one look-up.
+The code is canonical: the lengths below determine it. The automaton's states are the inner nodes of the
+code's tree; what a byte does in a state (the symbols that it completes, the state after it) is worked out
+when first met and remembered in a table that only grows to 256 × 256 entries. Headers use few of all
+characters, so that after a while nearly every step is one look-up.
+
+Longer strings are decoded in C. Deflate's Huffman codes are canonical too, at most 15 bits long, and 15
+bits are enough for all characters that headers are made of. So a string, with the bits of each byte
+reversed, is the content of a deflate block whose code has the same lengths, and what is left of the code
+(15 ones, where HPACK has its rare characters and EOS) is the end of that block. An inflater that has read
+the head of such a block is copied for every string. The padding, which is ones, and 15 ones more end the
+block; how many of these were needed tells that nothing but proper padding followed the last character.
+Wherever that is not certain the automaton decides, which alone refuses strings.
 """
 
+import zlib
+from collections.abc import Iterable
 from typing import Any, Final
 
 _LENGTHS: Final = bytes.fromhex(
@@ -18,6 +28,14 @@ _LENGTHS: Final = bytes.fromhex(
 )
 """Bits of the code of each byte, and of EOS (256)."""
 _EOS: Final = 256
+
+_LONG: Final = 16
+"""From this many bytes on zlib is faster."""
+_MAX_DEFLATE_BITS: Final = 15
+_END: Final = b"\xff\x7f"
+"""15 ones and a zero, so that no character that the string leaves unfinished is followed by 15 ones."""
+_REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+"""HPACK fills bytes from their highest bit, deflate from their lowest."""
 
 
 class BadHuffman(ValueError):
@@ -55,11 +73,37 @@ def _padded(nodes: list[list[int]]) -> frozenset[int]:
     return frozenset(states)
 
 
-class HuffmanDecoder:
-    """The automaton with its table. One is enough for a process; it holds nothing of what it decodes.
+def _deflate_head() -> bytes:
+    """What comes before a string in a deflate stream (RFC 1951, section 3.2.7): the code.
 
-    A state is a list: for each byte the state after it and the symbols that it completes (None until the
-    byte is first met there), and in the last place whether a string may end here.
+    An empty block before it puts its end at the end of a byte.
+    """
+    lengths = [bits if bits <= _MAX_DEFLATE_BITS else 0 for bits in _LENGTHS[:256]]
+    lengths.append(_MAX_DEFLATE_BITS)  # the end of the block
+    fields: list[tuple[int, int]] = [(0, 1), (1, 2), (0, 7)]  # the empty block, of fixed codes
+    fields += [(1, 1), (2, 2)]  # the last block, of a code of its own
+    fields += [(len(lengths) - 257, 5), (1, 5), (15, 4)]  # codes for characters, distances, lengths
+    # The lengths 0 to 15 have codes of four bits, each its own number; repetitions are not used.
+    fields += [(0, 3)] * 3 + [(4, 3)] * 16
+    codes = [*lengths, 0, 0]  # and no distances
+    fields += [(int(f"{length:04b}"[::-1], 2), 4) for length in codes]
+    return _packed(fields)
+
+
+def _packed(fields: Iterable[tuple[int, int]]) -> bytes:
+    """Numbers of so many bits each, from the lowest bit of the first byte on."""
+    whole, at = 0, 0
+    for number, bits in fields:
+        whole |= number << at
+        at += bits
+    return whole.to_bytes(at // 8, "little")
+
+
+class HuffmanDecoder:
+    """Both decoders. One is enough for a process; it holds nothing of what it decodes.
+
+    A state of the automaton is a list: for each byte the state after it and the symbols that it completes
+    (None until the byte is first met there), and in the last place whether a string may end here.
     """
 
     def __init__(self) -> None:
@@ -68,9 +112,21 @@ class HuffmanDecoder:
         self._states: list[list[Any]] = [[None] * 256 + [node in may_end] for node in range(len(self._nodes))]
         self._failed: list[Any] = [None] * 256 + [False]
         self._failed[:256] = [(self._failed, b"")] * 256
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflater.decompress(_deflate_head())
+        self._inflater = inflater.copy
 
     def decode(self, data: bytes) -> bytes:
         """The string behind Huffman-coded `data`. Raises BadHuffman."""
+        if len(data) >= _LONG:
+            inflater = self._inflater()
+            # A character has at least five bits.
+            text = inflater.decompress(data.translate(_REVERSED) + _END, 2 * len(data))
+            unused = len(inflater.unused_data)
+            # The end took 15 ones: with up to six from the padding both bytes of ours are used up, with seven
+            # one is left, and so it is with more, which are too many.
+            if inflater.eof and (not unused or (unused == 1 and data[-1] != 0xFF)):
+                return text
         state = self._states[0]
         parts = []
         for byte in data:

@@ -2,87 +2,42 @@
 
 What a socket does not take is kept by its link until it is writable; a connection with too much of it is
 not read any more, and dropped once its peer has taken nothing for `write_stall_seconds`. Everything that is
-counted in seconds (idle, keepalive, handshake, age) is looked at once a second for all connections together.
+counted in seconds (idle, keepalive, handshake, age) is looked at once a second for all connections together,
+and oftener while the server drains.
+
+An error in the handling of one connection costs that connection, never the server.
 """
 
-import math
+import logging
 import random
 import socket
 import ssl
-from dataclasses import dataclass
 from typing import Final
 
 import trio
+from purerpc import Status, StatusCode
 
-from hushar.rpc import events as ev
 from hushar.rpc import frames as fr
 from hushar.rpc.calls import RawCall
+from hushar.rpc.connection_state import ConnectionState, Lifetimes
 from hushar.rpc.links import Link, LinkLost, TlsLink
 from hushar.rpc.pollers import READ, WRITE, make_poller
 from hushar.rpc.server_context import ServerContext
 from hushar.rpc.server_engine import ServerConnection
 
+log = logging.getLogger("hushar.rpc")
+
 LINGER_SECONDS: Final = 1.0
 """How long a connection that ends is still read, so that the kernel does not cut its last bytes off."""
+LAST_WORDS_SECONDS: Final = 0.25
+"""The same, for one whose grace is over."""
 GOAWAY_SECONDS: Final = 5.0
-"""How long an unanswered PING holds the second GOAWAY up."""
+"""How long an unanswered PING holds the second GOAWAY up while calls go on."""
+GOAWAY_IDLE_SECONDS: Final = 0.5
+"""The same where there are none. A call sent meanwhile is above the second GOAWAY's id: it is sent again."""
 DRAIN_PING: Final = b"hushardr"
 _KEEPALIVE_PING: Final = b"husharka"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lifetimes:
-    """Times of a connection, in seconds; names and defaults of the section `server`."""
-
-    handshake_seconds: float = 10.0
-    idle_seconds: float = 900.0
-    keepalive_seconds: float = 7200.0
-    keepalive_timeout_seconds: float = 20.0
-    max_connection_age_seconds: float | None = None
-    max_connection_age_grace_seconds: float = 30.0
-    write_stall_seconds: float = 30.0
-
-
-class ConnectionState:
-    """What the driver keeps of a connection beside its link and its engine."""
-
-    __slots__ = (
-        "accepted_at",
-        "active_at",
-        "address",
-        "age_limit",
-        "close_at",
-        "draining_at",
-        "ended",
-        "engine",
-        "interest",
-        "keepalive_at",
-        "link",
-        "progress_at",
-        "room",
-    )
-
-    def __init__(self, link: Link, address: str, now: float, age_limit: float) -> None:
-        self.link = link
-        self.address = address
-        """The peer's, without its port."""
-        self.engine: ServerConnection
-        self.interest = READ
-        self.accepted_at = now
-        self.active_at = now
-        """When bytes came last."""
-        self.progress_at = now
-        """When the peer last took bytes, or had none to take."""
-        self.keepalive_at: float | None = None
-        """When a ping was sent that is not answered yet."""
-        self.age_limit = age_limit
-        self.draining_at: float | None = None
-        self.close_at = math.inf
-        """When the socket is closed whatever happens."""
-        self.ended = False
-        """Our half is shut down."""
-        self.room: trio.lowlevel.ParkingLot | None = None
-        """Handlers that wait until output has gone; made when the first one does."""
+GOING_AWAY: Final = Status(StatusCode.UNAVAILABLE, "the server is going away")
 
 
 class Keeper:
@@ -94,6 +49,7 @@ class Keeper:
         lifetimes: Lifetimes,
         *,
         ssl_context: ssl.SSLContext | None,
+        require_alpn: bool,
         max_connections: int,
         max_connections_per_address: int | None,
     ) -> None:
@@ -105,6 +61,7 @@ class Keeper:
         self.connections: dict[int, ConnectionState] = {}
         self.accepted = 0
         self.failures = 0
+        self._require_alpn = require_alpn
         self._max_connections = max_connections
         self._max_per_address = max_connections_per_address
         self._per_address: dict[str, int] = {}
@@ -112,10 +69,25 @@ class Keeper:
         self._dirty: list[ConnectionState] = []
         self._in_pass = False
         self._flusher = trio.lowlevel.ParkingLot()
+        self._vacancy = trio.lowlevel.ParkingLot()
         self._empty = trio.Event()
 
+    # Made
+
+    @property
+    def full(self) -> bool:
+        """Whether there are `max_connections`."""
+        return len(self.connections) >= self._max_connections
+
     def adopt(self, sock: socket.socket) -> None:
-        """Serve a connected socket."""
+        """Serve a connected socket; close it if that is not possible."""
+        try:
+            self._adopt(sock)
+        except OSError as error:
+            log.warning("cannot serve a connection: %s", error)
+            sock.close()
+
+    def _adopt(self, sock: socket.socket) -> None:
         now = trio.current_time()
         sock.setblocking(False)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -123,24 +95,33 @@ class Keeper:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         peer, address = _peer_of(sock)
         of_address = self._per_address.get(address, 0)
-        too_many = self._max_per_address is not None and of_address >= self._max_per_address
-        if too_many or len(self.connections) >= self._max_connections:
+        # All that come through a unix socket are one machine's, or a proxy's: they have no address.
+        limited = self._max_per_address is not None and address
+        if self.full or (limited and of_address >= (self._max_per_address or 0)):
             sock.close()
             return
         link = Link(sock) if self.ssl_context is None else TlsLink(sock, self.ssl_context)
         state = ConnectionState(link, address, now, self._age_limit())
-        engine = ServerConnection(self.context, lambda: self._has_output(state), peer=peer)
-        state.engine = engine
+        state.engine = ServerConnection(self.context, lambda: self._has_output(state), peer=peer)
+        link.on_established = lambda: self._established(state)
+        self._poller.watch(link.descriptor, READ)
         self._per_address[address] = of_address + 1
         self.connections[link.descriptor] = state
         self.accepted += 1
-        self._poller.watch(link.descriptor, READ)
         self._has_output(state)
 
     def _age_limit(self) -> float:
         """`max_connection_age_seconds` with 10 % of jitter, so that clients do not come back all at once."""
         seconds = self.lifetimes.max_connection_age_seconds
-        return math.inf if seconds is None else seconds * random.uniform(0.9, 1.1)  # noqa: S311
+        return float("inf") if seconds is None else seconds * random.uniform(0.9, 1.1)  # noqa: S311
+
+    def _established(self, state: ConnectionState) -> None:
+        """TLS is there; nothing of the first call has been read yet."""
+        state.engine.peer_certificate = state.link.peer_certificate()
+        if self._require_alpn and state.link.protocol() != "h2":
+            raise LinkLost("no HTTP/2 agreed on")
+
+    # Written to
 
     def _has_output(self, state: ConnectionState) -> None:
         state.engine.dirty = True
@@ -155,16 +136,21 @@ class Keeper:
             dirty, self._dirty = self._dirty, []
             for state in dirty:
                 state.engine.dirty = False
+                if state.link.closed:
+                    continue
                 try:
                     self._send(state, now)
                 except LinkLost:
                     self._lose(state)
+                except Exception:
+                    self._break(state)
 
     def _send(self, state: ConnectionState, now: float) -> None:
         link = state.link
         had_pending = link.pending_bytes
         if link.send(state.engine.data_to_send()) or not had_pending:
             state.progress_at = now
+        state.engine.unsent = link.pending_bytes
         self._set_interest(state)
         if state.room is not None and self._has_room(state):
             state.room.unpark_all()
@@ -178,7 +164,7 @@ class Keeper:
         """Write while something is pending; read unless too much of it is."""
         pending = state.link.pending_bytes
         interest = (WRITE if pending else 0) | (READ if self._has_room(state) else 0)
-        if interest != state.interest and state.link.descriptor in self.connections:
+        if interest != state.interest and not state.link.closed:
             state.interest = interest
             self._poller.watch(state.link.descriptor, interest)
 
@@ -190,77 +176,146 @@ class Keeper:
                 state.room = trio.lowlevel.ParkingLot()
             await state.room.park()
 
+    # Looked after
+
+    def _look_after(self, state: ConnectionState, now: float) -> None:
+        """Once a second for each connection: everything that is counted in seconds."""
+        engine = state.engine
+        if now >= state.close_at:
+            self._time_is_over(state, now)
+        elif state.ended or engine.failed:
+            self._end_if_done(state, now)
+        elif not engine.settings_acknowledged and self._handshake_is_late(state, now):
+            self._give_up(state, now)
+        elif self._writes_stall(state, now):
+            self._lose(state)
+        elif state.draining_at is not None:
+            self._drain_on(state, now, state.draining_at)
+        elif now - state.accepted_at > state.age_limit or self._is_idle(state, now):
+            self.go_away(state, self.lifetimes.max_connection_age_grace_seconds)
+        else:
+            self._keep_alive(state, now)
+
+    def _handshake_is_late(self, state: ConnectionState, now: float) -> bool:
+        """TLS, the preface with its SETTINGS, the acknowledgement of ours: each has its time."""
+        stage = state.link.established + state.engine.greeted
+        if stage > state.stage:
+            state.stage = stage
+            state.stage_at = now
+        return now - state.stage_at > self.lifetimes.handshake_seconds
+
+    def _writes_stall(self, state: ConnectionState, now: float) -> bool:
+        late = now - state.progress_at > self.lifetimes.write_stall_seconds
+        return late and bool(state.link.pending_bytes or state.engine.waiting_bytes)
+
+    def _is_idle(self, state: ConnectionState, now: float) -> bool:
+        """No call for `idle_seconds`; pings are none."""
+        engine = state.engine
+        if engine.open_streams or engine.lingering or engine.last_stream_id != state.last_stream_id:
+            state.last_stream_id = engine.last_stream_id
+            state.idle_at = now
+            return False
+        return now - state.idle_at > self.lifetimes.idle_seconds
+
+    def _keep_alive(self, state: ConnectionState, now: float) -> None:
+        times = self.lifetimes
+        if state.pinged_at is not None:
+            if state.active_at >= state.pinged_at:
+                state.pinged_at = None
+            elif now - state.pinged_at > times.keepalive_timeout_seconds:
+                self._lose(state)
+        elif now - state.active_at > times.keepalive_seconds:
+            state.pinged_at = now
+            state.engine.send_ping(_KEEPALIVE_PING)
+
+    def _give_up(self, state: ConnectionState, now: float) -> None:
+        """The handshake takes too long."""
+        engine = state.engine
+        if not state.link.established or not engine.greeted:
+            self._lose(state)
+            return
+        engine.fail(fr.SETTINGS_TIMEOUT, "no acknowledgement of SETTINGS")
+        self.failed(state, now)
+
+    # Ended
+
+    def failed(self, state: ConnectionState, now: float) -> None:
+        """A connection error: its GOAWAY is sent, its handlers end, then it is closed."""
+        self.failures += 1
+        state.close_at = min(state.close_at, now + LINGER_SECONDS)
+        state.abort_handlers()
+
+    def go_away(self, state: ConnectionState, grace: float) -> None:
+        """Drain a connection: two GOAWAYs with a PING between them, at most `grace` seconds in all."""
+        now = trio.current_time()
+        state.close_at = min(state.close_at, now + grace)
+        if state.draining_at is None:
+            state.draining_at = now
+            if not state.engine.failed:
+                state.engine.go_away()
+                state.engine.send_ping(DRAIN_PING)
+
+    def _drain_on(self, state: ConnectionState, now: float, since: float) -> None:
+        """The second GOAWAY is due where the first one's PING is not answered."""
+        engine = state.engine
+        if now - since > (GOAWAY_SECONDS if engine.open_streams else GOAWAY_IDLE_SECONDS):
+            if not engine.greeted:
+                self._lose(state)
+                return
+            engine.refuse_new()
+        self._end_if_done(state, now)
+
     def call_ended(self, state: ConnectionState) -> None:
         """The task of a call has ended."""
         if state.draining_at is not None:
             self._end_if_done(state, trio.current_time())
 
-    def go_away(self, state: ConnectionState, grace: float) -> None:
-        """Drain a connection: two GOAWAYs with a PING between them, at most `grace` seconds in all."""
-        if state.draining_at is None:
-            now = trio.current_time()
-            state.draining_at = now
-            state.close_at = min(state.close_at, now + grace)
-            state.engine.go_away()
-            state.engine.send_ping(DRAIN_PING)
-
-    def _look_after(self, state: ConnectionState, now: float) -> None:
-        """Once a second for each connection: everything that is counted in seconds."""
-        times = self.lifetimes
-        engine = state.engine
-        if now >= state.close_at:
-            self._lose(state)
-        elif not engine.settings_acknowledged and now - state.accepted_at > times.handshake_seconds:
-            self._give_up(state, fr.SETTINGS_TIMEOUT, "handshake took too long")
-        elif (
-            state.link.pending_bytes or engine.waiting_bytes
-        ) and now - state.progress_at > times.write_stall_seconds:
-            self._lose(state)
-        elif state.draining_at is not None:
-            if now - state.draining_at > GOAWAY_SECONDS:
-                engine.refuse_new()
-            self._end_if_done(state, now)
-        elif now - state.accepted_at > state.age_limit or (
-            not engine.open_streams and now - state.active_at > times.idle_seconds
-        ):
-            self.go_away(state, times.max_connection_age_grace_seconds)
-        elif state.keepalive_at is not None:
-            if now - state.keepalive_at > times.keepalive_timeout_seconds:
-                self._lose(state)
-        elif now - state.active_at > times.keepalive_seconds:
-            state.keepalive_at = now
-            engine.send_ping(_KEEPALIVE_PING)
-
-    def _give_up(self, state: ConnectionState, code: int, reason: str) -> None:
-        engine = state.engine
-        if not state.link.established or not engine.greeted:
-            self._lose(state)
-            return
-        engine.fail(code, reason)
-        self.failures += 1
-        state.close_at = min(state.close_at, trio.current_time() + LINGER_SECONDS)
-
     def _end_if_done(self, state: ConnectionState, now: float) -> None:
-        """Shut our half down once all is said: after a fault, or when a drain has nothing left."""
+        """Shut our half down once all is said and sent: after a fault, or when a drain has nothing left."""
         engine = state.engine
-        if state.ended or state.link.pending_bytes:
+        if state.ended or engine.dirty or state.link.pending_bytes or state.link.closed:
             return
         drained = engine.refusing and not engine.open_streams and not engine.lingering
-        if engine.failed or drained:
+        if engine.failed or drained or state.overdue:
             state.ended = True
             state.close_at = min(state.close_at, now + LINGER_SECONDS)
             state.link.end()
 
+    def _time_is_over(self, state: ConnectionState, now: float) -> None:
+        """The grace of a drain, or the linger of an end."""
+        last_words = not (state.overdue or state.ended or state.engine.failed)
+        if not last_words or not state.engine.greeted or state.draining_at is None:
+            self._lose(state)
+            return
+        state.overdue = True
+        state.close_at = now + LAST_WORDS_SECONDS
+        self._last_words(state)
+
+    def _last_words(self, state: ConnectionState) -> None:
+        """What still runs is UNAVAILABLE, and nothing more is begun."""
+        state.engine.end_all(GOING_AWAY)
+        state.engine.refuse_new()
+        state.abort_handlers()
+
     def _lose(self, state: ConnectionState) -> None:
-        """The socket is gone."""
-        for event in state.engine.lost():
-            if isinstance(event, ev.CallAborted) and event.call.handler is not None:
-                event.call.handler.abort()
+        """The socket is gone, or is given up."""
+        try:
+            state.engine.lost()
+        except Exception:
+            log.exception("the end of a connection failed")
+        state.abort_handlers()
         self._close(state)
 
+    def _break(self, state: ConnectionState) -> None:
+        """An error of ours, in an except clause: this connection is dropped, the others go on."""
+        log.exception("a connection from %s is dropped", state.address or "a unix socket")
+        self.failures += 1
+        self._lose(state)
+
     def _close(self, state: ConnectionState) -> None:
-        if self.connections.pop(state.link.descriptor, None) is None:
+        if state.link.closed:
             return
+        del self.connections[state.link.descriptor]
         self._poller.forget(state.link.descriptor)
         address = state.address
         left = self._per_address[address] - 1
@@ -271,12 +326,13 @@ class Keeper:
         state.link.close()
         if state.room is not None:
             state.room.unpark_all()
+        self._vacancy.unpark_all()
         if not self.connections:
             self._empty.set()
 
 
 def _peer_of(sock: socket.socket) -> tuple[str, str]:
-    """The peer as gRPC writes it (`ipv4:127.0.0.1:40001`), and its address without the port."""
+    """The peer as gRPC writes it (`ipv4:127.0.0.1:40001`), and its address without the port, if any."""
     try:
         name = sock.getpeername()
     except OSError:
@@ -285,4 +341,4 @@ def _peer_of(sock: socket.socket) -> tuple[str, str]:
         return f"ipv4:{name[0]}:{name[1]}", name[0]
     if sock.family == socket.AF_INET6:
         return f"ipv6:[{name[0]}]:{name[1]}", name[0]
-    return "unix:", "unix:"
+    return "unix:", ""

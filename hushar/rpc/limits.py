@@ -64,31 +64,36 @@ class Bucket:
         self._burst = burst
         self._rate = rate
         self._tokens = burst
-        self._at = 0.0
+        self._at: float | None = None
 
     def take(self, now: float) -> bool:
-        """Take one; False if there is none."""
-        if self._at:
+        """Take one; False if there is none. `now` in seconds, on a clock that never goes back."""
+        if self._at is not None:
             self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
+        if self._tokens < 1:
+            return False
         self._tokens -= 1
-        return self._tokens >= 0
+        return True
 
 
 class Rate:
-    """At most `limit` in each span of `seconds`."""
+    """At most `limit` in `seconds`, counted in spans of which each begins with the first event after another.
+
+    So twice as many may come around the border of two spans; what a span allows is small.
+    """
 
     __slots__ = ("_begun", "_count", "_limit", "_seconds")
 
     def __init__(self, limit: int, seconds: float = SETTINGS_SECONDS) -> None:
         self._limit = limit
         self._seconds = seconds
-        self._begun = 0.0
+        self._begun: float | None = None
         self._count = 0
 
     def take(self, now: float) -> bool:
-        """Count one; False if it is one too many."""
-        if now - self._begun > self._seconds:
+        """Count one; False if it is one too many. `now` in seconds, on a clock that never goes back."""
+        if self._begun is None or now - self._begun >= self._seconds:
             self._begun = now
             self._count = 0
         self._count += 1
@@ -112,7 +117,7 @@ class PingGuard:
         self._last = None
 
     def take(self, now: float) -> bool:
-        """A ping came; False if it is one too many."""
+        """A ping came; False if it is one too many. `now` in seconds, on a clock that never goes back."""
         if self._last is not None and now - self._last < self._minimum:
             self._strikes += 1
         self._last = now

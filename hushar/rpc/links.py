@@ -7,6 +7,7 @@ methods, and one reader serves them all.
 import socket
 import ssl
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -27,6 +28,8 @@ class Link:
         self.closed = False
         self.established = True
         """Whether the handshake is over; always, without TLS."""
+        self.on_established: Callable[[], None] | None = None
+        """Called when it is, before anything that came through it is read. May raise LinkLost."""
         self._pending: deque[memoryview] = deque()
         self.pending_bytes = 0
         """Output that the socket has not taken yet."""
@@ -85,8 +88,11 @@ class Link:
 
     def end(self) -> None:
         """Send nothing more; what the peer still sends can be read."""
+        self._shut(socket.SHUT_WR)
+
+    def _shut(self, half: int) -> None:
         with suppress(OSError):
-            self.sock.shutdown(socket.SHUT_WR)
+            self.sock.shutdown(half)
 
     def close(self) -> None:
         """Release the socket."""
@@ -143,11 +149,10 @@ class TlsLink(Link):
         try:
             while part := self._tls.read(RECEIVE_BYTES):
                 parts.append(part)
+            # The peer has closed TLS. So that the next pass meets the end even where its socket stays open:
+            self._shut(socket.SHUT_RD)
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLZeroReturnError as error:
-            if not parts:
-                raise LinkLost("closed by the peer") from error
         except ssl.SSLError as error:
             raise LinkLost(f"TLS: {error.reason}") from error
         # What TLS itself has to say (tickets, key updates).
@@ -157,16 +162,17 @@ class TlsLink(Link):
     def _shake_hands(self) -> None:
         try:
             self._tls.do_handshake()
-            self.established = True
         except ssl.SSLWantReadError:
-            pass
+            super().send(self._outgoing.read())
+            return
         except ssl.SSLError as error:
             self._flush_alert()
             raise LinkLost(f"TLS handshake: {error.reason}") from error
-        super().send(self._outgoing.read())
-        if self.established and self._waiting:
-            waiting, self._waiting = b"".join(self._waiting), []
-            self.send(waiting)
+        self.established = True
+        if self.on_established is not None:
+            self.on_established()
+        waiting, self._waiting = b"".join(self._waiting), []
+        self.send(waiting)
 
     def _flush_alert(self) -> None:
         """Tell the peer why, as far as that is possible."""

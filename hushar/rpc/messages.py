@@ -29,48 +29,54 @@ class CorruptMessage(ValueError):
 
 
 class MessageReader:
-    """Cuts messages from the DATA of one stream. Holds at most one unfinished message."""
+    """Cuts messages from the DATA of one stream. Holds at most one unfinished message.
 
-    __slots__ = ("_chunks", "_have", "_limit", "_need")
+    A fault is told when all messages before it were: whatever the frames that bytes came in, they mean
+    the same. Where messages and a fault come together, the next `feed` raises it, also one of no bytes.
+    """
+
+    __slots__ = ("_held", "_limit", "_need", "faulty")
 
     def __init__(self, limit: int) -> None:
         """`limit`: bytes a message."""
+        self.faulty = False
+        """The next `feed` will raise."""
         self._limit = limit
-        self._chunks: list[bytes] = []
-        self._have = 0
+        self._held = bytearray()
+        """One object: of frames of a few bytes, a list of their contents would take far more room."""
         self._need = PREFIX_BYTES
 
     @property
     def held(self) -> int:
         """Bytes of the unfinished message."""
-        return self._have
+        return len(self._held)
 
     def feed(self, data: bytes) -> Sequence[tuple[int, bytes]]:
         """The messages that are complete now: (flag, bytes). Raises MessageTooLarge, CorruptMessage."""
-        self._chunks.append(data)
-        self._have += len(data)
-        if self._have < self._need:
-            return ()
-        data = b"".join(self._chunks) if len(self._chunks) > 1 else data
-        messages = []
+        if self._held:
+            self._held += data
+            if len(self._held) < self._need:
+                return ()
+            data = bytes(self._held)
+            self._held = bytearray()
+        messages: list[tuple[int, bytes]] = []
+        self._need = PREFIX_BYTES
         at, end = 0, len(data)
         while end - at >= PREFIX_BYTES:
             flag, length = PREFIX.unpack_from(data, at)
-            if flag > 1:
-                raise CorruptMessage(f"flag {flag}")
-            if length > self._limit:
-                raise MessageTooLarge(length)
-            if end - at < PREFIX_BYTES + length:
+            if flag > 1 or length > self._limit:
+                if messages:
+                    self.faulty = True
+                    break
+                raise CorruptMessage(f"flag {flag}") if flag > 1 else MessageTooLarge(length)
+            start = at + PREFIX_BYTES
+            if start + length > end:
                 self._need = PREFIX_BYTES + length
                 break
-            start = at + PREFIX_BYTES
             at = start + length
             messages.append((flag, data[start:at]))
-        else:
-            self._need = PREFIX_BYTES
-        rest = data[at:] if at else data
-        self._chunks = [rest] if rest else []
-        self._have = end - at
+        if at < end:
+            self._held += memoryview(data)[at:]
         return messages
 
 
@@ -80,7 +86,12 @@ def frame_message(message: bytes, flag: int = 0) -> bytes:
 
 
 def inflate(message: bytes, encoding: bytes, limit: int) -> bytes:
-    """The message inflated, never beyond `limit` bytes. Raises MessageTooLarge, CorruptMessage."""
+    """The message inflated, never beyond `limit` bytes. Raises MessageTooLarge, CorruptMessage.
+
+    A gzip file may have several members (RFC 1952, section 2.2); a message has one, as every gRPC library
+    sends it. More are refused like any bytes after the end (grpc-core does so too): a message of nothing
+    but empty members would cost far more time than its size allows for.
+    """
     inflater = zlib.decompressobj(_WINDOW_BITS[encoding])
     try:
         data = inflater.decompress(message, limit + 1)

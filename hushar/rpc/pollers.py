@@ -110,7 +110,10 @@ class TaskPoller:
 
     def forget(self, descriptor: int) -> None:
         """See Poller."""
-        self.watch(descriptor, 0)
+        for direction in (READ, WRITE):
+            scope = self._scopes.pop((descriptor, direction), None)
+            if scope is not None:
+                scope.cancel()
 
     async def run(
         self, on_ready: OnReady, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -124,7 +127,8 @@ class TaskPoller:
     async def _wait(self, descriptor: int, direction: int, scope: trio.CancelScope) -> None:
         wait = trio.lowlevel.wait_readable if direction == READ else trio.lowlevel.wait_writable
         with scope:
-            while True:
+            # Once it is forgotten the descriptor may be closed, or be another socket's.
+            while not scope.cancel_called:
                 await wait(descriptor)
                 if self._on_ready is not None:
                     self._on_ready([(descriptor, direction)])

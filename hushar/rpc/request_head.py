@@ -1,12 +1,12 @@
 """What a request's header block says, checked once and then shared by every call that repeats it.
 
 The order of the checks is that of a call: malformed HTTP/2 (RFC 9113, section 8) resets the stream; what
-is no gRPC gets an HTTP status; what gRPC cannot serve gets a status of its own. A RequestHead is
-immutable and knows nothing of its connection, so a memo may keep it.
+is no gRPC gets an HTTP status; what gRPC cannot serve gets a status of its own. A RequestHead is not
+changed once its route is set, and knows nothing of its connection, so a memo may keep it.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from purerpc import StatusCode
@@ -15,19 +15,26 @@ from hushar.rpc.header_blocks import Field, list_size
 from hushar.rpc.status import BadMetadata, BadTimeout, decode_binary, parse_timeout
 
 _NAME: Final = re.compile(rb"[^\x00-\x20A-Z\x7f-\xff:]+")
-_VALUE: Final = re.compile(rb"(?![ \t])[^\x00\r\n]*(?<![ \t])", re.DOTALL)
+"""RFC 9113, section 8.2.1: what a name may hold, beside the colon that begins a pseudo-header's."""
+_VALUE: Final = re.compile(rb"(?![ \t])[^\x00\r\n]*(?<![ \t])")
+"""The same section: no NUL, CR or LF, and no blank at either end."""
 _PSEUDO: Final = frozenset((b":method", b":scheme", b":path", b":authority"))
 _CONNECTION_SPECIFIC: Final = frozenset(
     (b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade")
 )
 _SINGLE: Final = frozenset((b"content-type", b"grpc-timeout", b"grpc-encoding", b"content-length", b"host"))
+"""Regular fields that may stand once."""
 _PARSED: Final = _PSEUDO | _CONNECTION_SPECIFIC | _SINGLE | {b"te"}
 """Names that mean something to the transport."""
-_TIMEOUT: Final = re.compile(rb"[0-9]{1,8}[HMSmun]")
 _OWN: Final = frozenset(
     (b"content-type", b"content-length", b"te", b"user-agent", b"host", b"accept-encoding")
 )
 """Names that are the transport's and not the client's metadata, beside `grpc-…`."""
+_DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
+_LENGTH_DIGITS: Final = 19
+"""No content-length has more."""
+_KNOWN_NAMES: Final = 64
+"""Names, and bytes of a name, that `vary_head` remembers as the client's own."""
 
 
 class Malformed(ValueError):
@@ -83,62 +90,97 @@ class RequestHead:
         """What the path leads to; set by whoever knows the routes, once a head."""
 
 
+_NEW_HEAD: Final = object.__new__
+"""`vary_head` fills every field itself."""
+
+
 def parse_head(fields: Sequence[Field]) -> RequestHead:
     """The head of a request. Raises Malformed."""
     head = RequestHead()
     pseudo, regular = _split(fields)
-    values = _singles(regular)
     head.fields = regular
     head.pseudo = len(pseudo)
     head.size = list_size(fields)
     head.scheme = pseudo.get(b":scheme", b"")
     head.path = pseudo.get(b":path", b"")
-    if b":method" not in pseudo or not head.scheme or not head.path:
-        raise Malformed("a pseudo-header is missing")
-    host = values.get(b"host")
-    head.authority = pseudo.get(b":authority", host)
-    if host is not None and host != head.authority:
-        raise Malformed(":authority and Host differ")
+    method = pseudo.get(b":method", b"")
+    if not method or not head.scheme or not head.path:
+        raise Malformed("a pseudo-header is missing or empty")
+    if method == b"CONNECT":
+        raise Malformed("CONNECT has no path, and nothing to connect to here")
+    values, doubled = _singles(regular)
+    if b"host" in doubled or b"content-length" in doubled:
+        raise Malformed("a field that may stand once stands twice")
+    head.authority = _authority(pseudo.get(b":authority"), values.get(b"host"), head.scheme)
     head.content_length = _content_length(values.get(b"content-length"))
-    if not is_grpc(values.get(b"content-type", b"")):
+    if b"content-type" in doubled or not is_grpc(values.get(b"content-type", b"")):
         head.http_status = 415
-    elif pseudo[b":method"] != b"POST":
+    elif method != b"POST":
         head.http_status = 405
+    elif doubled:
+        name = "grpc-timeout" if b"grpc-timeout" in doubled else "grpc-encoding"
+        head.refusal = Refusal(StatusCode.INTERNAL, f"{name} stands twice")
     else:
         _read_grpc(head, values)
     return head
 
 
 def vary_head(
-    known: RequestHead, fields: Sequence[Field], literals: Sequence[Field], before_literals: int
+    known: RequestHead, fields: Sequence[Field], literals: Sequence[int], size: int, checked: set[bytes]
 ) -> RequestHead | None:
-    """The head of `fields`, which are those of `known` and some literals among them.
+    """The head of `fields`, which are those of `known` and, at the places `literals`, some others.
 
-    None where a literal is more than a time-out or a client's own text: then all has to be parsed.
+    What `parse_head` would make of them, or None: where `known` is not to be served, and where a field
+    among the others is more than a time-out or a client's own text. `size` is that of the others. `checked`
+    are names that were found to be a client's own before, here, where nearly every call has the same.
     """
-    if before_literals < known.pseudo:
+    pseudo = known.pseudo
+    if literals[0] < pseudo or known.refusal is not None or known.http_status is not None:
         return None
     timeout = known.timeout
-    for name, value in literals:
+    for place in literals:
+        name, value = fields[place]
         if name == b"grpc-timeout":
-            if timeout is not None or not _TIMEOUT.fullmatch(value):
+            if timeout is not None:
                 return None
-            timeout = parse_timeout(value)
-        elif (
-            name in _PARSED
-            or name[-4:] == b"-bin"
-            or name[:5] == b"grpc-"
-            or not _NAME.fullmatch(name)
-            or not _VALUE.fullmatch(value)
-        ):
+            try:
+                timeout = parse_timeout(value)
+            except BadTimeout:
+                return None
+            continue
+        if name not in checked:
+            if not _is_text(name):
+                return None
+            if len(checked) < _KNOWN_NAMES >= len(name):
+                checked.add(name)
+        # Letters, digits and hyphens, the usual value, are told by cheaper means than a regular expression.
+        if not value.replace(b"-", b"").isalnum() and not _VALUE.fullmatch(value):
             return None
-    head = RequestHead()
-    head.scheme, head.path, head.authority = known.scheme, known.path, known.authority
-    head.encoding, head.accept = known.encoding, known.accept
-    head.content_length, head.route = known.content_length, known.route
-    head.fields = fields[known.pseudo :]
+    head = _NEW_HEAD(RequestHead)
+    head.scheme = known.scheme
+    head.path = known.path
+    head.authority = known.authority
+    head.fields = fields[pseudo:]
+    head.content_length = known.content_length
     head.timeout = timeout
+    head.encoding = known.encoding
+    head.accept = known.accept
+    head.http_status = None
+    head.refusal = None
+    head.pseudo = pseudo
+    head.size = known.size + size
+    head.route = known.route
     return head
+
+
+def _is_text(name: bytes) -> bool:
+    """Whether a field is text of the client's own, whose value means nothing to the transport."""
+    return (
+        name not in _PARSED
+        and name[-4:] != b"-bin"
+        and name[:5] != b"grpc-"
+        and _NAME.fullmatch(name) is not None
+    )
 
 
 def is_grpc(content_type: bytes) -> bool:
@@ -171,31 +213,48 @@ def _split(fields: Sequence[Field]) -> tuple[dict[bytes, bytes], Sequence[Field]
         # A name that begins with a colon fails here too: pseudo-headers come first.
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
             raise Malformed("a field with a bad name or value")
-        if name in _CONNECTION_SPECIFIC or (name == b"te" and value != b"trailers"):
+        if name in _CONNECTION_SPECIFIC or (name == b"te" and value.lower() != b"trailers"):
             raise Malformed("a field of HTTP/1.1's connections")
     return pseudo, regular
 
 
-def _singles(fields: Sequence[Field]) -> Mapping[bytes, bytes]:
-    """The fields that may stand once, by name. Raises Malformed where one stands twice."""
+def _singles(fields: Sequence[Field]) -> tuple[dict[bytes, bytes], set[bytes]]:
+    """The fields that may stand once, by name, and the names of those that stand twice."""
     values: dict[bytes, bytes] = {}
+    doubled = set()
     for name, value in fields:
         if name in _SINGLE:
             if name in values:
-                raise Malformed("a field that may stand once stands twice")
+                doubled.add(name)
             values[name] = value
-    return values
+    return values, doubled
+
+
+def _authority(authority: bytes | None, host: bytes | None, scheme: bytes) -> bytes | None:
+    """`:authority`, or Host. Raises Malformed where they name different servers, or a user at one.
+
+    RFC 9113, section 8.3.1: they are compared as normalized, without the scheme's own port.
+    """
+    if authority is not None and host is not None and authority != host:
+        port = _DEFAULT_PORTS.get(scheme.lower(), b":")
+        same = authority.lower().removesuffix(port) == host.lower().removesuffix(port)
+        if not same:
+            raise Malformed(":authority and Host differ")
+    chosen = host if authority is None else authority
+    if chosen is not None and b"@" in chosen:
+        raise Malformed("a user's name in the authority")
+    return chosen
 
 
 def _content_length(value: bytes | None) -> int | None:
     if value is None:
         return None
-    if not value.isdigit() or len(value) > 19:
+    if not value.isdigit() or len(value) > _LENGTH_DIGITS:
         raise Malformed("content-length is no number")
     return int(value)
 
 
-def _read_grpc(head: RequestHead, values: Mapping[bytes, bytes]) -> None:
+def _read_grpc(head: RequestHead, values: dict[bytes, bytes]) -> None:
     """The fields of gRPC's own; what is wrong with them is a refusal."""
     encoding = values.get(b"grpc-encoding")
     head.encoding = None if encoding == b"identity" else encoding

@@ -11,19 +11,19 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
 import purerpc
-import sniffio
 import trio
 
 from hushar.rpc.calls import RawCall
+from hushar.rpc.connection_state import ConnectionState, Lifetimes
 from hushar.rpc.driver import Driver
 from hushar.rpc.handlers import Handler, run_call
-from hushar.rpc.keeping import ConnectionState, Lifetimes
 from hushar.rpc.limits import Limits
-from hushar.rpc.listeners import bind, bind_unix, close_all
+from hushar.rpc.listeners import BACKLOG, bind, bind_unix, close_all
+from hushar.rpc.messages import ENCODINGS
 from hushar.rpc.server_context import After, Before, Budget, Route, ServerContext
 
 log = logging.getLogger("hushar.rpc")
@@ -40,6 +40,7 @@ _OWN: Final = {
     "max_connections_per_address": None,
     "max_in_flight": None,
     "max_in_flight_bytes": 256 * 1024 * 1024,
+    "reflection": True,
 }
 _SPARE_DESCRIPTORS: Final = 64
 """Open files beside the connections: listeners, logs, libraries."""
@@ -75,11 +76,13 @@ class Server(purerpc.Server):  # type: ignore[misc]  # purerpc is untyped
         self._reuse_port: bool = own["reuse_port"]
         self._drain_seconds: float = own["drain_seconds"]
         self._max_connections: int = own["max_connections"]
+        self.reflection: bool = own["reflection"]
+        """For whoever adds the services; the server itself brings none."""
         self._max_per_address: int | None = own["max_connections_per_address"]
         self.budget = Budget(_or_infinite(own["max_in_flight"]), _or_infinite(own["max_in_flight_bytes"]))
         limits = {name: value for name, value in settings.items() if name in _LIMITS}
         if "compression" in limits:
-            limits["compression"] = tuple(limits["compression"])
+            limits["compression"] = _encodings(limits["compression"])
         self.limits = Limits(connection_concurrency=connection_concurrency, **limits)
         self._lifetimes = Lifetimes(**{name: value for name, value in settings.items() if name in _LIFETIMES})
         self._raw: dict[str, Receive] = {}
@@ -119,7 +122,10 @@ class Server(purerpc.Server):  # type: ignore[misc]  # purerpc is untyped
             self._driver.ssl_context = ssl_context
 
     def drain(self) -> None:
-        """Take no new connections and let the calls in flight end; `serve_async` then returns."""
+        """Take no new connections and let the calls in flight end; `serve_async` then returns.
+
+        Before `serve_async` it makes that return as soon as it has begun.
+        """
         self._draining.set()
 
     def serve(self, backend: str | None = None) -> None:  # noqa: ARG002 - purerpc's argument
@@ -131,28 +137,36 @@ class Server(purerpc.Server):  # type: ignore[misc]  # purerpc is untyped
 
         Raises OSError where it cannot bind, RuntimeError outside of trio.
         """
-        if sniffio.current_async_library() != "trio":
-            raise RuntimeError("hushar.rpc.Server runs on trio only")
-        self._draining = trio.Event()
+        _require_trio()
         async with AsyncExitStack() as stack:
             services = {name: await stack.enter_async_context(made) for name, made in self.services.items()}
-            self._check_descriptors()
+            self._raise_descriptors()
             listeners = await self._bind()
             stack.callback(close_all, listeners)
             driver = self._driver = self._make_driver(services)
             async with trio.open_nursery() as running:
                 await running.start(driver.run)
                 async with trio.open_nursery() as self._calls:
-                    async with trio.open_nursery() as accepting:
-                        for listener in listeners:
-                            await accepting.start(driver.accept, listener)
-                        task_status.started(self.port)
-                        await self._draining.wait()
-                        accepting.cancel_scope.cancel()
-                    close_all(listeners)
+                    await self._accept_until_drained(driver, listeners, task_status)
                     await driver.drain(self._drain_seconds)
                     self._calls.cancel_scope.cancel()
                 running.cancel_scope.cancel()
+        self._draining = trio.Event()
+
+    async def _accept_until_drained(
+        self, driver: Driver, listeners: Sequence[socket.socket], task_status: Any
+    ) -> None:
+        async with trio.open_nursery() as accepting:
+            for listener in listeners:
+                await accepting.start(driver.accept, listener)
+            task_status.started(self.port)
+            await self._draining.wait()
+            accepting.cancel_scope.cancel()
+        for listener in listeners:
+            # Clients that are connected already hear of the drain, instead of a reset.
+            with suppress(OSError):
+                driver.accept_waiting(listener, BACKLOG)
+        close_all(listeners)
 
     def _make_driver(self, services: dict[str, Any]) -> Driver:
         if self._ssl_context is not None:
@@ -163,6 +177,7 @@ class Server(purerpc.Server):  # type: ignore[misc]  # purerpc is untyped
             self.budget,
             before=tuple(self._before),
             after=tuple(self._after),
+            clock=trio.current_time,
         )
         return Driver(
             context,
@@ -208,13 +223,15 @@ class Server(purerpc.Server):  # type: ignore[misc]  # purerpc is untyped
                 raise
         return sockets
 
-    def _check_descriptors(self) -> None:
+    def _raise_descriptors(self) -> None:
         """Raise the soft limit of open files to the hard one, and say if it is too low all the same."""
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft < hard:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        if hard != resource.RLIM_INFINITY and hard < self._max_connections + _SPARE_DESCRIPTORS:
-            log.warning("max_connections is %d, but only %d files may be open", self._max_connections, hard)
+        limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if limit != hard:
+            with suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+                limit = hard
+        if limit != resource.RLIM_INFINITY and limit < self._max_connections + _SPARE_DESCRIPTORS:
+            log.warning("max_connections is %d, but only %d files may be open", self._max_connections, limit)
 
     @property
     def _connection_count(self) -> int:
@@ -233,8 +250,22 @@ class Server(purerpc.Server):  # type: ignore[misc]  # purerpc is untyped
         """Purerpc's constructor sets it to 0."""
 
 
+def _require_trio() -> None:
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        raise RuntimeError("hushar.rpc.Server runs on trio only, not under asyncio") from None
+
+
 def _or_infinite(value: int | None) -> float:
     return float("inf") if value is None else value
+
+
+def _encodings(names: Sequence[str]) -> tuple[str, ...]:
+    unknown = set(names) - set(ENCODINGS)
+    if unknown:
+        raise ValueError(f"compression: {min(unknown)!r} is none of {', '.join(ENCODINGS)}")
+    return tuple(names)
 
 
 def _with_alpn(context: ssl.SSLContext) -> ssl.SSLContext:

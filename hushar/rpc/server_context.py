@@ -37,7 +37,8 @@ class Budget:
     max_bytes: float = float("inf")
     calls: int = 0
     bytes: int = 0
-    """Of requests, complete or not, whose calls are not over."""
+    """Of requests that are held: of a call with one request until it is over, of others until a message
+    is taken; inflated, and with what the objects of a message in a queue cost."""
 
 
 class ServerContext:
@@ -51,13 +52,16 @@ class ServerContext:
         *,
         before: Sequence[Before] = (),
         after: Sequence[After] = (),
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        """`routes` by path; `before` and `after`: hooks around every call."""
+        """`routes` by path; `before` and `after`: hooks around every call; `clock`: the driver's, for the
+        seconds that `after` is told (without one they end when bytes last came)."""
         self.limits = limits
         self.routes = routes
         self.budget = budget or Budget()
         self.before = before
         self.after = after
+        self.clock = clock
         self.offered = frozenset(name.encode() for name in limits.compression)
         self.common: tuple[Field, ...] = (
             (b":status", b"200"),

@@ -17,8 +17,7 @@ from purerpc import RpcFailedError, Status, StatusCode
 
 from hushar.rpc import events as ev
 from hushar.rpc import frames as fr
-from hushar.rpc import messages as msg
-from hushar.rpc.answers import AnsweringConnection
+from hushar.rpc.bodies import ReceivingConnection
 from hushar.rpc.calls import RawCall
 from hushar.rpc.faults import ConnectionFault
 from hushar.rpc.header_blocks import Field, list_size
@@ -34,15 +33,16 @@ from hushar.rpc.request_head import (
 )
 from hushar.rpc.server_context import ServerContext
 
-_MEMO_BLOCKS: Final = 128
-"""Header blocks a connection's memo keeps; a client has one for each method and set of metadata."""
-_MEMO_BYTES: Final = 4096
-"""A longer block is not kept."""
+_MEMO_BYTES: Final = 65536
+"""Header blocks with their header lists that a memo of a connection's keeps; a client has one block for
+each method and set of metadata."""
+_HEAD_BYTES: Final = 256
+"""What a head counts beside its fields."""
 
 log = logging.getLogger("hushar.rpc")
 
 
-class ServerConnection(AnsweringConnection):
+class ServerConnection(ReceivingConnection):
     """A connection that a client has opened."""
 
     def __init__(self, context: ServerContext, on_output: Callable[[], None], *, peer: str = "") -> None:
@@ -51,13 +51,16 @@ class ServerConnection(AnsweringConnection):
         """Calls with a deadline that have begun; the driver takes them."""
         self._memo: dict[bytes, RequestHead] = {}
         self._memo_changes = 0
-        self._heads: dict[tuple[Field, ...], RequestHead] = {}
+        self._memo_bytes = 0
+        self._heads: dict[tuple[Field, ...], RequestHead | None] = {}
         """By the fields that a block referred to; see `_varied`."""
+        self._heads_bytes = 0
+        self._last_indexed: list[Field] = []
+        self._last_known: RequestHead | None = None
+        self._checked_names: set[bytes] = set()
         self._resets = Bucket(context.limits.reset_burst, context.limits.reset_rate)
         self._preface = len(fr.PREFACE)
         super().__init__(context, on_output, peer=peer)
-
-    # Receiving
 
     def _frames(self, data: bytes) -> int:
         if self._preface:
@@ -66,7 +69,7 @@ class ServerConnection(AnsweringConnection):
             if not expected.startswith(got):
                 raise ConnectionFault(fr.PROTOCOL_ERROR, "no HTTP/2 preface")
             if len(got) < len(expected):
-                self._need = len(expected)
+                self._need = len(got) + 1
                 return 0
             self._preface = 0
             rest = super()._frames(data[len(expected) :])
@@ -81,22 +84,25 @@ class ServerConnection(AnsweringConnection):
     def _head(self, block: bytes) -> RequestHead | None:
         """The head of a new stream's block; None if it is malformed."""
         decoder = self._decoder
-        if decoder.changes != self._memo_changes:
-            self._memo.clear()
         fields = self._decode(block)
         head = self._varied(fields) if decoder.literals else None
         if head is None:
             head = self._parsed(fields, len(block))
         if decoder.changes != self._memo_changes:
-            self._memo.clear()
             self._memo_changes = decoder.changes
-        elif head is not None and len(block) <= _MEMO_BYTES:
-            if len(self._memo) >= _MEMO_BLOCKS:
+            self._memo.clear()
+            self._memo_bytes = 0
+        elif head is not None:
+            held = len(block) + head.size
+            if self._memo_bytes + held > _MEMO_BYTES:
                 self._memo.clear()
-            self._memo[block] = head
+                self._memo_bytes = 0
+            if held <= _MEMO_BYTES:
+                self._memo[block] = head
+                self._memo_bytes += held
         return head
 
-    def _parsed(self, fields: list[Field], block_bytes: int) -> RequestHead | None:
+    def _parsed(self, fields: Sequence[Field], block_bytes: int) -> RequestHead | None:
         """A head from all of its fields."""
         size = self._size_of(fields)
         try:
@@ -120,20 +126,35 @@ class ServerConnection(AnsweringConnection):
         general way.
         """
         decoder = self._decoder
-        key = tuple(decoder.indexed)
-        known = self._heads.get(key)
-        if known is None:
-            if len(self._heads) >= _MEMO_BLOCKS:
-                self._heads.clear()
-            known = self._parsed(decoder.indexed, 0)
-            if known is None or known.refusal is not None or known.http_status is not None:
-                return None
-            self._heads[key] = known
+        literals = decoder.literals
+        size = decoder.literal_bytes
         limits = self.limits
-        small = len(fields) <= limits.max_header_fields
-        if not small or known.size + list_size(decoder.literals) > limits.max_header_bytes:
+        if len(fields) > limits.max_header_fields or size > limits.max_header_bytes:
             return None
-        return vary_head(known, fields, decoder.literals, decoder.before_literals)
+        indexed = fields.copy()
+        for place in reversed(literals):
+            del indexed[place]
+        if indexed != self._last_indexed:
+            self._last_known = self._known(tuple(indexed))
+            self._last_indexed = indexed
+        known = self._last_known
+        if known is None or known.size + size > limits.max_header_bytes:
+            return None
+        return vary_head(known, fields, literals, size, self._checked_names)
+
+    def _known(self, key: tuple[Field, ...]) -> RequestHead | None:
+        """The head of what blocks have in common, kept for the next; None where it is none by itself."""
+        if key in self._heads:
+            return self._heads[key]
+        known = self._parsed(key, 0)
+        held = list_size(key) + _HEAD_BYTES
+        if self._heads_bytes + held > _MEMO_BYTES:
+            self._heads.clear()
+            self._heads_bytes = 0
+        if held <= _MEMO_BYTES:
+            self._heads[key] = known
+            self._heads_bytes += held
+        return known
 
     def _find_route(self, head: RequestHead) -> None:
         head.route = self.context.routes.get(head.path)
@@ -153,10 +174,11 @@ class ServerConnection(AnsweringConnection):
         self.last_stream_id = stream_id
         self._streams_seen += 1
         self._active = True
-        if self._refusing_after is not None and stream_id > self._refusing_after:
+        if self._refusing_after is not None:
             return
-        if len(self._streams) + self.lingering >= self.limits.connection_concurrency:
-            self._reset(stream_id, fr.REFUSED_STREAM)
+        places = self.limits.connection_concurrency - len(self._lingering)
+        if len(self._streams) >= places or self.peer_went_away:
+            self._refuse_stream(stream_id)
             return
         if head is None:
             self._reset(stream_id, fr.PROTOCOL_ERROR)
@@ -165,26 +187,48 @@ class ServerConnection(AnsweringConnection):
         self._streams[stream_id] = call
         budget = self.context.budget
         budget.calls += 1
+        if end_stream:
+            call.receiving = False
         if head.refusal is not None or head.http_status is not None or budget.calls > budget.max_calls:
-            self._refuse(call, end_stream)
+            self._refuse(call)
             return
         if head.timeout is not None and not self._set_deadline(call):
             return
-        if (self.context.before or self.context.after) and not self._ask(call):
+        if self.context.before and not self._ask(call):
             return
         if end_stream:
             self._half_closed(call)
         elif not head.route.collects:  # type: ignore[attr-defined]
-            call.reader = msg.MessageReader(self.limits.max_receive_bytes)
+            self._body(call)
             self._events.append(ev.StreamBegun(call))
 
-    def _refuse(self, call: RawCall, end_stream: int) -> None:
+    def _refuse_stream(self, stream_id: int) -> None:
+        """There is no place for a stream: the client may try again, nothing has run.
+
+        A client that knows our limit and exceeds it makes us send resets, which is a glitch; one that
+        cannot know (no acknowledgement yet, handlers that linger, its own GOAWAY) is only counted.
+        """
+        is_foreseen = self.settings_acknowledged and len(self._streams) >= self.limits.connection_concurrency
+        if not (self._glitches if is_foreseen else self._resets).take(self._now):
+            raise ConnectionFault(fr.ENHANCE_YOUR_CALM, "too many streams")
+        self._send_reset(stream_id, fr.REFUSED_STREAM)
+
+    def _malformed_block(self, stream_id: int, block: bytes) -> None:
+        self._decode(block)
+        if stream_id > self.last_stream_id:
+            if not stream_id & 1:
+                raise ConnectionFault(fr.PROTOCOL_ERROR, "an even stream id from a client")
+            self.last_stream_id = stream_id
+            self._streams_seen += 1
+        if not self._is_ignored(stream_id):
+            self._reset(stream_id, fr.PROTOCOL_ERROR)
+
+    def _refuse(self, call: RawCall) -> None:
         """Answer a call that is not begun."""
-        call.receiving = not end_stream
         head = call.head
         if head.http_status is not None:
-            if end_stream:
-                self._answer_http(call, head.http_status)
+            if not call.receiving:
+                self._half_closed(call)
         elif head.refusal is not None:
             self.end_call(call, Status(head.refusal.code, head.refusal.text))
         else:
@@ -202,7 +246,6 @@ class ServerConnection(AnsweringConnection):
 
     def _ask(self, call: RawCall) -> bool:
         """Ask the hooks whether the call may begin."""
-        call.started = self._now
         for before in self.context.before:
             try:
                 before(call.request)
@@ -219,9 +262,10 @@ class ServerConnection(AnsweringConnection):
         """Trailers, or HEADERS that come too late."""
         fields = self._decode(block)
         self._size_of(fields)
+        self._active = True
         call = self._streams.get(stream_id)
         if call is None:
-            if stream_id in self._recently_reset:
+            if self._is_ignored(stream_id):
                 return
             if stream_id in self._recently_closed:
                 raise ConnectionFault(fr.STREAM_CLOSED, "HEADERS on a closed stream")
@@ -239,163 +283,15 @@ class ServerConnection(AnsweringConnection):
             return
         self._half_closed(call)
 
-    def _data(self, flags: int, stream_id: int, data: bytes, start: int, stop: int) -> None:
-        size = stop - start
-        self._take_window(size)
-        call = self._streams.get(stream_id)
-        if call is None or not call.receiving:
-            self._stray_data(flags, stream_id, data, start, stop)
-            return
-        if size > call.receive_window:
-            self._reset(stream_id, fr.FLOW_CONTROL_ERROR)
-            return
-        self._active = True
-        head = call.head
-        if (
-            flags == fr.END_STREAM
-            and size > msg.PREFIX_BYTES
-            and call.reader is None
-            and head.content_length is None
-            and head.http_status is None
-        ):
-            flag, length = msg.PREFIX.unpack_from(data, start)
-            if length == size - msg.PREFIX_BYTES and not flag and length <= self.limits.max_receive_bytes:
-                call.receiving = False
-                call.message = data[start + msg.PREFIX_BYTES : stop]
-                self._complete(call, length)
-                return
-        self._some_data(call, flags, data, start, stop)
-
-    def _complete(self, call: RawCall, size: int) -> None:
-        """The only request of a call is there."""
-        budget = self.context.budget
-        budget.bytes += size
-        call.body_bytes += size
-        if budget.bytes > budget.max_bytes:
-            self.end_call(call, Status(StatusCode.RESOURCE_EXHAUSTED, "too many bytes of requests in flight"))
-        else:
-            self._events.append(call)
-
-    def _some_data(self, call: RawCall, flags: int, data: bytes, start: int, stop: int) -> None:
-        """DATA the general way: padded, a part of a message, several messages, a content-length."""
-        size = stop - start
-        if flags & fr.PADDED:
-            start, stop = self._unpadded(flags & ~fr.PRIORITIZED, data, start, stop)
-        if start == stop and not flags & fr.END_STREAM:
-            self._empty_frame()
-        call.receive_window -= size
-        if call.head.http_status is None:
-            self._feed(call, data[start:stop], size)
-        else:
-            self._swallow(call, stop - start, size)
-        if flags & fr.END_STREAM and self._streams.get(call.id) is call:
-            self._half_closed(call)
-
-    def _swallow(self, call: RawCall, size: int, wire_bytes: int) -> None:
-        """The body of what is no gRPC: it is answered at its end, or where it has become too long."""
-        call.body_bytes += size
-        self.context.budget.bytes += size
-        self.acknowledge(call, wire_bytes)
-        if call.body_bytes > self.limits.max_receive_bytes and call.head.http_status is not None:
-            self._answer_http(call, call.head.http_status)
-
-    def _stray_data(self, flags: int, stream_id: int, data: bytes, start: int, stop: int) -> None:
-        """DATA on a stream that takes none."""
-        if not stream_id:
-            raise ConnectionFault(fr.PROTOCOL_ERROR, "DATA on stream 0")
-        if flags & fr.PADDED:
-            self._unpadded(flags & ~fr.PRIORITIZED, data, start, stop)
-        self._no_idle(stream_id, "DATA")
-        if stream_id in self._streams:
-            self._reset(stream_id, fr.STREAM_CLOSED)
-        elif stream_id not in self._recently_reset and (
-            self._refusing_after is None or stream_id <= self._refusing_after
-        ):
-            raise ConnectionFault(fr.STREAM_CLOSED, "DATA on a closed stream")
-
-    def _feed(self, call: RawCall, data: bytes, wire_bytes: int) -> None:
-        """Cut messages out of DATA; a fault of the message's ends the call."""
-        call.body_bytes += len(data)
-        self.context.budget.bytes += len(data)
-        if call.reader is None:
-            call.reader = msg.MessageReader(self.limits.max_receive_bytes)
-        try:
-            messages = [self._inflated(call, flag, body) for flag, body in call.reader.feed(data)]
-        except msg.MessageTooLarge:
-            text = f"a message larger than {self.limits.max_receive_bytes} bytes"
-            self.end_call(call, Status(StatusCode.RESOURCE_EXHAUSTED, text))
-            return
-        except msg.CorruptMessage:
-            self.end_call(call, Status(StatusCode.INTERNAL, "a message that cannot be read"))
-            return
-        except _UnknownEncoding:
-            text = f"grpc-encoding {text_of(call.head.encoding or b'')!r} is not supported"
-            self.end_call(call, Status(StatusCode.UNIMPLEMENTED, text))
-            return
-        if self.context.budget.bytes > self.context.budget.max_bytes:
-            text = "too many bytes of requests in flight"
-            self.end_call(call, Status(StatusCode.RESOURCE_EXHAUSTED, text))
-            return
-        self._take_messages(call, messages, wire_bytes)
-
-    def _take_messages(self, call: RawCall, messages: Sequence[bytes], wire_bytes: int) -> None:
-        call.messages += len(messages)
-        if call.head.route.collects:  # type: ignore[attr-defined]
-            if call.messages > 1:
-                self.end_call(call, Status(StatusCode.UNIMPLEMENTED, "more than one request message"))
-            elif messages:
-                call.message = messages[0]
-            return
-        if not messages:
-            # The rest of a message that has begun must fit the window whatever was taken before.
-            self.acknowledge(call, wire_bytes)
-            return
-        for index, message in enumerate(messages):
-            self._events.append(ev.MessageReceived(call, message, 0 if index else wire_bytes))
-
-    def _inflated(self, call: RawCall, flag: int, body: bytes) -> bytes:
-        if not flag:
-            return body
-        encoding = call.head.encoding
-        if encoding is None:
-            raise msg.CorruptMessage("compressed without an encoding")
-        if encoding not in self.context.offered:
-            raise _UnknownEncoding
-        call.compressed = True
-        return msg.inflate(body, encoding, self.limits.max_receive_bytes)
-
-    def _half_closed(self, call: RawCall) -> None:
-        """END_STREAM: the request is whole, or it never will be."""
-        call.receiving = False
-        expected = call.head.content_length
-        if expected is not None and expected != call.body_bytes:
-            self._reset(call.id, fr.PROTOCOL_ERROR)
-            return
-        if call.head.http_status is not None:
-            self._answer_http(call, call.head.http_status)
-            return
-        self._request_ended(call)
-
-    def _request_ended(self, call: RawCall) -> None:
-        if call.reader is not None and call.reader.held:
-            self.end_call(call, Status(StatusCode.INTERNAL, "the request ends inside a message"))
-        elif not call.head.route.collects:  # type: ignore[attr-defined]
-            if call.reader is None:
-                self._events.append(ev.StreamBegun(call))
-            self._events.append(ev.HalfClosed(call))
-        elif call.messages != 1:
-            self.end_call(call, Status(StatusCode.UNIMPLEMENTED, "no request message"))
-        else:
-            self._events.append(call)
-
     def _reset_received(self, stream_id: int, code: int) -> None:
+        call = self._streams.get(stream_id)
+        if call is None and code == fr.NO_ERROR and stream_id in self._recently_reset:
+            # How grpc-go answers an early end of ours; it asks for nothing.
+            self._courtesy()
+            return
         if not self._resets.take(self._now):
             raise ConnectionFault(fr.ENHANCE_YOUR_CALM, "too many resets")
-        call = self._streams.get(stream_id)
         if call is not None:
             self._drop(call)
+            self._recently_closed.append(stream_id)
             self._aborted(call, code)
-
-
-class _UnknownEncoding(ValueError):
-    """A compressed message in an encoding that is not ours."""

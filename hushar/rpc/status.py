@@ -15,13 +15,22 @@ from purerpc import StatusCode
 MESSAGE_BYTES: Final = 1024
 """A status message is cut to this many bytes of UTF-8 before it is percent-encoded."""
 
-_UNITS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
-_TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
+_SECONDS: Final = {b"n": 1e-9, b"u": 1e-6, b"m": 1e-3, b"S": 1.0, b"M": 60.0, b"H": 3600.0}
+"""Of each unit of a time-out, finest first."""
+_TIMEOUT_DIGITS: Final = 8
 _LARGEST_TIMEOUT: Final = 99_999_999
-"""At most eight digits."""
 
-_PLAIN: Final = frozenset(range(0x20, 0x7F)) - {0x25}
+_PRINTABLE: Final = frozenset(range(0x20, 0x7F))
+_PLAIN: Final = _PRINTABLE - {ord("%")}
+_BLANKS: Final = b" \t"
 _NAME: Final = re.compile(r"[0-9a-z_.\-]+")
+_RESERVED: Final = frozenset(
+    (
+        *("connection", "content-length", "content-type", "host", "keep-alive", "proxy-connection"),
+        *("te", "trailer", "transfer-encoding", "upgrade"),
+    )
+)
+"""Names, beside `grpc-…`, that mean something to HTTP or to gRPC: as metadata they break the call."""
 
 
 class BadTimeout(ValueError):
@@ -34,29 +43,36 @@ class BadMetadata(ValueError):
 
 def parse_timeout(value: bytes) -> float:
     """The seconds of a `grpc-timeout`. Raises BadTimeout."""
-    found = _TIMEOUT.fullmatch(value)
-    if found is None:
+    count, unit = value[:-1], value[-1:]
+    if unit not in _SECONDS or not count.isdigit() or len(count) > _TIMEOUT_DIGITS:
         raise BadTimeout(value)
-    return int(found[1]) * _UNITS[found[2].decode()]
+    return int(count) * _SECONDS[unit]
 
 
 def format_timeout(seconds: float) -> bytes:
     """A `grpc-timeout`, in the finest unit that its eight digits can hold; never 0 for more than 0."""
-    for unit in "numSMH":
-        count = math.ceil(max(seconds, 0.0) / _UNITS[unit])
+    for unit, length in _SECONDS.items():
+        count = max(seconds, 0.0) / length
         if count <= _LARGEST_TIMEOUT:
-            return f"{count}{unit}".encode()
-    return f"{_LARGEST_TIMEOUT}H".encode()
+            return b"%d%b" % (math.ceil(count), unit)
+    return b"%dH" % _LARGEST_TIMEOUT
 
 
 def encode_message(text: str) -> bytes:
-    """A `grpc-message`: UTF-8, percent-encoded outside printable ASCII, cut to MESSAGE_BYTES."""
+    """A `grpc-message`: UTF-8, percent-encoded outside printable ASCII, cut to MESSAGE_BYTES.
+
+    Blanks at the ends are encoded too: a field's value must not begin or end with one (RFC 9113, 8.2.1).
+    """
     data = text.encode("utf-8", "replace")
     if len(data) > MESSAGE_BYTES:
         data = data[:MESSAGE_BYTES].decode("utf-8", "ignore").encode()
-    if _PLAIN.issuperset(data):
+    if _PLAIN.issuperset(data) and data.strip(b" ") == data:
         return data
-    return b"".join(bytes((byte,)) if byte in _PLAIN else b"%%%02X" % byte for byte in data)
+    start, end = len(data) - len(data.lstrip(b" ")), len(data.rstrip(b" "))
+    return b"".join(
+        bytes((byte,)) if byte in _PLAIN and start <= at < end else b"%%%02X" % byte
+        for at, byte in enumerate(data)
+    )
 
 
 def decode_message(value: bytes) -> str:
@@ -71,10 +87,13 @@ def decode_binary(value: bytes) -> list[bytes]:
     """The values of a `-bin` field: base64, padded or not, several joined by commas. BadMetadata."""
     decoded = []
     for part in value.split(b","):
-        text = part.strip().rstrip(b"=")
+        text = part.strip(_BLANKS)
+        if len(text) % 4:
+            # Not padded. One that is padded wrongly has its "=" in the wrong place then, and is refused.
+            text += b"=" * (-len(text) % 4)
         try:
-            decoded.append(base64.b64decode(text + b"=" * (-len(text) % 4), validate=True))
-        except (binascii.Error, ValueError) as error:
+            decoded.append(base64.b64decode(text, validate=True))
+        except binascii.Error as error:
             raise BadMetadata("not base64") from error
     return decoded
 
@@ -84,16 +103,16 @@ def encode_metadata(pairs: Iterable[tuple[str, str | bytes]]) -> list[tuple[byte
     fields = []
     for name, value in pairs:
         name = name.lower()  # noqa: PLW2901 - names are lower case on the wire
-        if not _NAME.fullmatch(name) or name.startswith("grpc-"):
+        if not _NAME.fullmatch(name) or name.startswith("grpc-") or name in _RESERVED:
             raise BadMetadata(f"{name!r} is no name for metadata")
+        if not isinstance(value, str | bytes | bytearray | memoryview):
+            raise BadMetadata(f"the value of {name!r} is neither text nor bytes")
+        data = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else bytes(value)
         if name.endswith("-bin"):
-            data = value.encode() if isinstance(value, str) else bytes(value)
-            fields.append((name.encode(), base64.b64encode(data).rstrip(b"=")))
-            continue
-        text = value if isinstance(value, bytes) else value.encode("ascii", "strict")
-        if not all(0x20 <= byte < 0x7F for byte in text):
+            data = base64.b64encode(data).rstrip(b"=")
+        elif not _PRINTABLE.issuperset(data):
             raise BadMetadata(f"the value of {name!r} has characters that ASCII metadata cannot hold")
-        fields.append((name.encode(), text.strip(b" ")))
+        fields.append((name.encode(), data.strip(b" ")))
     return fields
 
 

@@ -15,6 +15,7 @@ we reset are kept for a while, since what the peer had sent before it learned of
 """
 
 from collections import deque
+from typing import ClassVar
 
 from hushar.rpc.messages import MessageReader
 
@@ -56,7 +57,7 @@ class RecentlyReset:
 
     __slots__ = ("_ids", "_order")
 
-    LIMIT = 1024
+    LIMIT: ClassVar[int] = 1024
 
     def __init__(self) -> None:
         self._ids: set[int] = set()
@@ -64,6 +65,8 @@ class RecentlyReset:
 
     def add(self, stream_id: int) -> None:
         """Remember an id, and forget the oldest where there are too many."""
+        if stream_id in self._ids:
+            return
         self._ids.add(stream_id)
         self._order.append(stream_id)
         if len(self._order) > self.LIMIT:

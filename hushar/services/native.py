@@ -8,10 +8,13 @@ import trio
 
 from hushar.errors import ErrorKind, RequestError
 from hushar.inference.batcher import Batcher
+from hushar.proto import service_pb2
 from hushar.records import Call
 from hushar.rpc import RawCall, Server
 
-PATH: Final = "/hushar.Hushar/InferenceService"
+NAME: Final = service_pb2.DESCRIPTOR.services_by_name["Hushar"].full_name
+"""Of the service; that its file is loaded is what reflection finds it by."""
+PATH: Final = f"/{NAME}/InferenceService"
 
 STATUS: Final[Mapping[ErrorKind, purerpc.StatusCode]] = {
     ErrorKind.INVALID_ARGUMENT: purerpc.StatusCode.INVALID_ARGUMENT,

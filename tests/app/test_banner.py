@@ -8,7 +8,7 @@ import re
 import pytest
 
 import hushar
-from hushar.app.banner import announce, facts
+from hushar.app.banner import announce, facts, warnings_of
 from hushar.app.messages import configure_messages
 from hushar.app.preparing import prepare
 from hushar.models.runtime import TensorSpec
@@ -60,8 +60,12 @@ async def test_all_that_a_person_wants_to_know_is_a_line_of_text(prepared, works
     assert told["columns"] == "age [0], colour [1:3]"
     assert told["log"] == workspace.path("logs")
     assert told["metrics"] == made.metric_sinks["stderr"].description
-    assert told["limits"] == "connection_concurrency 3, batching.max_rows 7, batching.max_call_rows 9"
-    assert told["tls"] == "off"
+    assert told["limits"].startswith(
+        "connection_concurrency 3, batching.max_rows 7, batching.max_call_rows 9"
+    )
+    assert "server.max_receive_bytes 4194304" in told["limits"]
+    assert "server.max_in_flight " not in told["limits"]
+    assert told["tls"] == told["tokens"] == "off"
     assert told["address"] == ADDRESS
 
 
@@ -75,6 +79,23 @@ async def test_tls_is_said(prepared):
     made = await prepared()
     context = object()
     assert facts(dataclasses.replace(made, ssl_context=context), ADDRESS)["tls"] == "on"
+
+
+async def test_how_many_tokens_there_are_is_said_and_none_of_them(prepared, workspace):
+    workspace.write("tokens", b"secret-one\nsecret-two\n")
+    made = await prepared(auth={"token_file": "tokens"})
+    assert facts(made, ADDRESS)["tokens"] == "2 known"
+    assert "secret" not in repr(said(made))
+
+
+async def test_a_unix_socket_is_said(prepared, workspace):
+    made = await prepared(server={"unix_socket": "h.sock"})
+    assert facts(made, ADDRESS)["unix_socket"] == workspace.path("h.sock")
+
+
+async def test_a_limit_that_is_set_is_said(prepared):
+    made = await prepared(server={"max_in_flight": 7})
+    assert facts(made, ADDRESS)["limits"]["server.max_in_flight"] == 7
 
 
 async def test_a_features_name_cannot_write_a_line_of_its_own(workspace):
@@ -119,3 +140,27 @@ class TestJson:
 
 async def test_the_text_is_said_whatever_the_level(workspace):
     assert said(await workspace.prepare(log_level="error"))[-1] == f"listening on {ADDRESS}"
+
+
+class TestWarnings:
+    @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+    async def test_on_its_own_machine_a_server_needs_no_tls(self, prepared, host):
+        assert list(warnings_of(await prepared(host=host))) == []
+
+    @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "server.example"])
+    async def test_on_a_network_it_does(self, prepared, host):
+        made = await prepared(host=host)
+        (warning,) = warnings_of(made)
+        assert warning == f"host is {host} and there is no TLS: calls can be read on the way"
+        assert list(warnings_of(dataclasses.replace(made, ssl_context=object()))) == []
+
+    async def test_so_do_tokens(self, prepared, workspace):
+        workspace.write("tokens", b"one\n")
+        (warning,) = warnings_of(await prepared(host="0.0.0.0", auth={"token_file": "tokens"}))
+        assert "calls and their tokens can be read" in warning
+
+    async def test_those_of_the_configuration_come_first(self, workspace):
+        workspace.configure(host="0.0.0.0")
+        made = await prepare(workspace.source(environ={"HUSHAR_COLOUR": "red"}))
+        first, _ = warnings_of(made)
+        assert first.startswith("environment: HUSHAR_COLOUR")

@@ -173,6 +173,7 @@ class TestAllProblemsAtOnce:
                 (file, "log.rotate_byts"),
                 (file, "metrics.sinks"),
                 (file, "tls.certificate"),
+                (file, "tls.key"),
                 (file, "plugins.gone"),
                 (vectorization, "feature_transformations.a.default_val"),
                 (vectorization, "feature_transformations.b.type"),
@@ -689,6 +690,12 @@ class TestTls:
         assert workspace.path("a.crt") in problem.message
         assert workspace.path("b.key") in problem.message
 
+    async def test_an_authority_that_is_none_is_named(self, workspace, certificate):
+        certificate("a")
+        workspace.write("ca", b"no PEM")
+        workspace.configure(tls={"certificate": "a.crt", "key": "a.key", "client_ca": "ca"})
+        assert (await the_problem(workspace.source())).key == "tls.client_ca"
+
     async def test_a_key_with_a_password_is_refused_and_nobody_asked_for_it(self, workspace, certificate):
         made = certificate("a")
         workspace.write("a.key", encrypted(made.private_key_pem.bytes()))
@@ -696,6 +703,29 @@ class TestTls:
         problem = await the_problem(workspace.source())
         assert problem.key == "tls.certificate"
         assert "the key is encrypted" in problem.message
+
+
+class TestTokens:
+    async def test_they_are_read_at_start(self, workspace):
+        workspace.write("tokens", b"one\ntwo\n")
+        assert (await workspace.prepare(auth={"token_file": "tokens"})).tokens == {"one", "two"}
+        assert (await workspace.prepare()).tokens is None
+
+    async def test_a_file_that_is_not_there_is_named_by_where_it_was_written(self, workspace):
+        problem = await the_problem(workspace.source(overrides=["auth.token_file=gone"]))
+        assert (problem.file, problem.key) == ("command line", "--set auth.token_file")
+        assert workspace.path("gone") in problem.message
+
+
+@pytest.mark.parametrize(("window", "fits"), [(100_004, False), (100_005, True)])
+async def test_a_window_has_room_for_the_largest_message(workspace, window, fits):
+    workspace.configure(server={"max_receive_bytes": 100_000}, http2={"stream_window_bytes": window})
+    if fits:
+        await prepare(workspace.source())
+    else:
+        problem = await the_problem(workspace.source())
+        assert problem.key == "http2.stream_window_bytes"
+        assert "server.max_receive_bytes (100000)" in problem.message
 
 
 def encrypted(pem):

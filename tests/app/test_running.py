@@ -10,20 +10,22 @@ import socket
 import threading
 from contextlib import asynccontextmanager
 
+import grpc
 import purerpc
 import pytest
 import trio
 import trio.testing
+import trustme
 
-from hushar.app import running
+from hushar.app import endpoint, running, signals
 from hushar.app.preparing import prepare
 from hushar.client import CallFailed, Client
-from hushar.client.address import Address
-from hushar.client.channel import Channel
 from hushar.errors import ConfigurationError, InvalidRequest, Problem
 from hushar.models.runtime import Runtime, TensorSpec
 from hushar.proto import structs_pb2 as pb
 from hushar.proto.service_grpc import HusharServicer
+from hushar.rpc.channel import Channel
+from hushar.services import native
 from hushar.sidecars.spool import SpoolLock
 from hushar.testing import MemoryLogSink, MemoryMetricSink
 
@@ -71,6 +73,12 @@ class Running:
         assert not self.ended.is_set()
         self.signals += 1
         os.kill(os.getpid(), number)
+
+    def hang_up(self):
+        """As `signal`: without a receiver it would end the tests."""
+        assert self.terminal.listening.is_set()
+        assert not self.ended.is_set()
+        os.kill(os.getpid(), signal.SIGHUP)
 
     async def terminate(self):
         """Let it end; a signal that it got before does, a second one would end the tests as well."""
@@ -260,7 +268,7 @@ class TestSignals:
             left.append(status)
             held.let_go.set()
 
-        monkeypatch.setattr(running.os, "_exit", leave)
+        monkeypatch.setattr(signals.os, "_exit", leave)
         async with served(await prepare(workspace.source())) as server, trio.open_nursery() as nursery:
             nursery.start_soon(Outcome().call, server, [{"a": 2.0}])
             await held.started.wait()
@@ -279,10 +287,13 @@ class FakeServer:
 
     in_flight = 0
 
-    def __init__(self, port, ssl_context, *, host, connection_concurrency, drain_seconds):
+    def __init__(self, port, ssl_context, **settings):
         self.drain = trio.Event().set
 
     def add_raw_unary(self, path, receive):
+        pass
+
+    def add_service(self, service):
         pass
 
     async def serve_async(self, *, task_status):
@@ -329,10 +340,23 @@ class TestWhatOnlyStartingFindsOut:
     )
     async def test_an_address_that_cannot_be_bound(self, workspace, monkeypatch, number, key, words):
         monkeypatch.setattr(FakeServer, "fails", OSError(number, os.strerror(number)))
-        monkeypatch.setattr(running, "Server", FakeServer)
+        monkeypatch.setattr(endpoint, "Server", FakeServer)
         (problem,) = await problems_of(await workspace.prepare())
         assert (problem.file, problem.key) == (workspace.path("service.json"), key)
         assert problem.message.startswith(words)
+
+    async def test_a_unix_socket_in_use(self, workspace):
+        path = workspace.path("h.sock")
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(path)
+            other.listen()
+            (problem,) = await problems_of(await workspace.prepare(server={"unix_socket": "h.sock"}))
+        assert (problem.key, problem.message) == ("server.unix_socket", f"{path} is already in use")
+
+    async def test_a_unix_socket_in_a_folder_that_is_not_there(self, workspace):
+        (problem,) = await problems_of(await workspace.prepare(server={"unix_socket": "gone/h.sock"}))
+        assert problem.key == "server.unix_socket"
+        assert problem.message == f"cannot bind {workspace.path('gone/h.sock')}: No such file or directory"
 
     async def test_a_spool_that_another_server_holds(self, workspace):
         prepared = await workspace.prepare(log={"uri": "logs", "spool_dir": "spool"})
@@ -365,7 +389,7 @@ class TestWhatOnlyStartingFindsOut:
 
     async def test_anything_else_is_no_mistake_of_the_user(self, workspace, monkeypatch):
         monkeypatch.setattr(FakeServer, "fails", ZeroDivisionError())
-        monkeypatch.setattr(running, "Server", FakeServer)
+        monkeypatch.setattr(endpoint, "Server", FakeServer)
         prepared = await workspace.prepare()
         with pytest.raises(ExceptionGroup) as caught:
             await running.serve(prepared, stream=io.StringIO())
@@ -401,7 +425,7 @@ class TestFurtherServices:
             with pytest.raises(InvalidRequest):
                 await context.score(request.SerializeToString())
             del request.inputs[0].features["a"]
-            async with Channel(Address(*server.terminal.address), None, None) as channel:
+            async with Channel(*server.terminal.address) as channel:
                 stub = purerpc.Client("test.Doubling", channel).get_method_stub(
                     "Double",
                     purerpc.RPCSignature(
@@ -427,6 +451,205 @@ class TestFurtherServices:
 
 
 async def test_an_ipv6_address_is_announced_in_brackets(workspace, served, monkeypatch):
-    monkeypatch.setattr(running, "Server", FakeServer)
+    monkeypatch.setattr(endpoint, "Server", FakeServer)
     async with served(await workspace.prepare(host="::1")) as server:
         assert server.terminal.getvalue().splitlines()[-1] == "listening on [::1]:5"
+
+
+class Caller:
+    """grpcio, in threads: what it can do with a server that it reaches with these credentials."""
+
+    def __init__(self, target, credentials=None):
+        options = [("grpc.enable_retries", 0)]
+        if credentials is None:
+            self._channel = grpc.insecure_channel(target, options)
+        else:
+            self._channel = grpc.secure_channel(target, credentials, options)
+
+    async def call(self, *authorizations, path=native.PATH):
+        """The name of the status."""
+        metadata = [("authorization", value) for value in authorizations]
+
+        def in_thread():
+            try:
+                self._channel.unary_unary(path)(b"", timeout=PATIENCE_SECONDS, metadata=metadata)
+            except grpc.RpcError as error:
+                return error.code().name
+            return "OK"
+
+        return await trio.to_thread.run_sync(in_thread)
+
+    def close(self):
+        self._channel.close()
+
+
+@pytest.fixture
+def caller():
+    """caller(target, credentials): a Caller that is closed at the end."""
+    made = []
+
+    def make(*arguments):
+        made.append(Caller(*arguments))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def target(server):
+    return "{}:{}".format(*server.terminal.address)
+
+
+class Authority:
+    """An authority, the server's certificate by it, and clients that trust it."""
+
+    def __init__(self, workspace):
+        self._authority = trustme.CA()
+        certificate = self._authority.issue_cert("127.0.0.1")
+        workspace.write("crt", certificate.cert_chain_pems[0].bytes())
+        workspace.write("key", certificate.private_key_pem.bytes())
+        workspace.write("ca", self._authority.cert_pem.bytes())
+
+    def credentials(self, *names):
+        """Of a client, with a certificate if it has names."""
+        root = self._authority.cert_pem.bytes()
+        if not names:
+            return grpc.ssl_channel_credentials(root)
+        own = self._authority.issue_cert(*names)
+        return grpc.ssl_channel_credentials(root, own.private_key_pem.bytes(), own.cert_chain_pems[0].bytes())
+
+
+TLS = {"certificate": "crt", "key": "key"}
+
+
+async def read_again(server, words):
+    """Send SIGHUP, and wait until the log says so."""
+    before = server.terminal.getvalue().count(words)
+    server.hang_up()
+    with trio.fail_after(PATIENCE_SECONDS):
+        while server.terminal.getvalue().count(words) == before:
+            await trio.lowlevel.checkpoint()
+
+
+class TestAccess:
+    async def test_with_tls_only_tls_is_served(self, workspace, served, caller):
+        authority = Authority(workspace)
+        async with served(await workspace.prepare(tls=TLS)) as server:
+            assert await caller(target(server), authority.credentials()).call() == "OK"
+            assert await caller(target(server)).call() == "UNAVAILABLE"
+
+    async def test_only_clients_with_one_of_the_names_are_let_in(self, workspace, served, caller):
+        authority = Authority(workspace)
+        tls = TLS | {"client_ca": "ca", "client_names": ["good.example"]}
+        async with served(await workspace.prepare(tls=tls)) as server:
+            found = [
+                await caller(target(server), authority.credentials(*names)).call()
+                for names in (("good.example",), ("bad.example",), ())
+            ]
+        assert found == ["OK", "PERMISSION_DENIED", "UNAVAILABLE"]
+
+    async def test_only_who_brings_a_token_is_let_in(self, workspace, served, caller):
+        workspace.write("tokens", b"one # of the first team\ntwo\n")
+        health = "/grpc.health.v1.Health/Check"
+        async with served(await workspace.prepare(auth={"token_file": "tokens"})) as server:
+            client = caller(target(server))
+            assert await client.call("Bearer two") == "OK"
+            assert await client.call() == "UNAUTHENTICATED"
+            assert await client.call("Bearer three") == "UNAUTHENTICATED"
+            assert await client.call("Bearer one", "Bearer one") == "UNAUTHENTICATED"
+            assert await client.call(path=health) == "OK"
+
+    async def test_hooks_of_plugins_see_every_call(self, workspace, served, caller, install_plugin):
+        seen = []
+
+        def before(request):
+            seen.append(request.method_name)
+            if "deny" in dict(request.custom_metadata).get("authorization", ""):
+                status = purerpc.Status(purerpc.StatusCode.PERMISSION_DENIED, "no")
+                raise purerpc.RpcFailedError(status)
+
+        def after(request, code, seconds):
+            seen.append(code.name)
+
+        install_plugin("audit", interceptors=[lambda context: (before, after)])
+        async with served(await workspace.prepare()) as server:
+            client = caller(target(server))
+            assert [await client.call(), await client.call("deny")] == ["OK", "PERMISSION_DENIED"]
+        assert seen == ["InferenceService", "OK", "InferenceService", "PERMISSION_DENIED"]
+
+    async def test_a_unix_socket_is_served_too_and_gone_at_the_end(self, workspace, served, caller):
+        path = workspace.folder / "h.sock"
+        async with served(await workspace.prepare(server={"unix_socket": "h.sock"})) as server:
+            assert await caller(f"unix:{path}").call() == "OK"
+            assert await caller(target(server)).call() == "OK"
+        assert not path.exists()
+
+
+class TestReadingAgain:
+    async def test_new_certificates_are_shown_and_open_connections_go_on(self, workspace, served, caller):
+        old = Authority(workspace)
+        async with served(await workspace.prepare(tls=TLS)) as server:
+            open_before = caller(target(server), old.credentials())
+            assert await open_before.call() == "OK"
+            new = Authority(workspace)
+            await read_again(server, "the certificates were read again")
+            assert await open_before.call() == "OK"
+            assert await caller(target(server), new.credentials()).call() == "OK"
+            assert await caller(target(server), old.credentials()).call() == "UNAVAILABLE"
+
+    async def test_unusable_certificates_leave_the_old_in_force(self, workspace, served, caller):
+        authority = Authority(workspace)
+        async with served(await workspace.prepare(tls=TLS)) as server:
+            workspace.write("crt", b"no PEM")
+            await read_again(server, "the certificates stay as they are: tls.certificate:")
+            assert await caller(target(server), authority.credentials()).call() == "OK"
+
+    async def test_new_tokens_hold_on_open_connections_too(self, workspace, served, caller):
+        workspace.write("tokens", b"one\n")
+        async with served(await workspace.prepare(auth={"token_file": "tokens"})) as server:
+            client = caller(target(server))
+            assert await client.call("Bearer one") == "OK"
+            workspace.write("tokens", b"two\n")
+            await read_again(server, "the tokens were read again")
+            assert await client.call("Bearer one") == "UNAUTHENTICATED"
+            assert await client.call("Bearer two") == "OK"
+            workspace.write("tokens", b"")
+            await read_again(server, "the tokens stay as they are: auth.token_file:")
+            assert await client.call("Bearer two") == "OK"
+
+    async def test_a_hangup_ends_nothing_where_there_is_nothing_to_read(self, workspace, served, caller):
+        async with served(await workspace.prepare()) as server:
+            await read_again(server, "SIGHUP")
+            assert await caller(target(server)).call() == "OK"
+            assert await server.terminate()
+
+
+class TestHealth:
+    async def test_at_the_end_a_watch_is_told_and_ends_and_holds_nothing_up(self, workspace, served):
+        told, ended = [], trio.Event()
+        token = trio.lowlevel.current_trio_token()
+
+        def watch(address):
+            with grpc.insecure_channel(address) as channel:
+                stream = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
+                try:
+                    for answer in stream:
+                        told.append(answer)
+                        token.run_sync_soon(first.set)
+                except grpc.RpcError as error:
+                    told.append(error.code().name)
+            token.run_sync_soon(ended.set)
+
+        first = trio.Event()
+        # Longer than anything waits here.
+        prepared = await workspace.prepare(server={"drain_seconds": 3600})
+        async with served(prepared) as server, trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, watch, target(server))
+            await first.wait()
+            server.signal(signal.SIGTERM)
+            with trio.fail_after(PATIENCE_SECONDS):
+                await server.ended.wait()
+                await ended.wait()
+        # Field 1: SERVING is 1, NOT_SERVING is 2.
+        assert told == [b"\x08\x01", b"\x08\x02", "UNAVAILABLE"]

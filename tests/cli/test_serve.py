@@ -25,6 +25,15 @@ def _messages_go_where_they_went():
         logger.setLevel(level)
 
 
+@pytest.fixture(autouse=True)
+def _signals_mean_what_they_meant():
+    """At its end the command leaves nothing that a signal could spoil."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 class Terminal(io.StringIO):
     """Standard error, in front of which somebody sends a signal as soon as the server listens."""
 

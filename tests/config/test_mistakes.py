@@ -82,6 +82,23 @@ WRONG_VALUES = {
         {"log": {"rotate_seconds": 86401}},
         "log.rotate_seconds: must be at most 86400, got 86401",
     ),
+    "a message that no window holds": (
+        {"server": {"max_receive_bytes": 2**31 - 1}},
+        "server.max_receive_bytes: must be at most 2147418111, got 2147483647",
+    ),
+    "a window that is smaller than every connection's first": (
+        {"http2": {"connection_window_bytes": 65534}},
+        "http2.connection_window_bytes: must be at least 65535, got 65534",
+    ),
+    "frames that are smaller than all must take": (
+        {"http2": {"max_frame_bytes": 16383}},
+        "http2.max_frame_bytes: must be at least 16384, got 16383",
+    ),
+    "no connection at all": (
+        {"server": {"max_connections": 0}},
+        "server.max_connections: must be at least 1, got 0",
+    ),
+    "a negative rate": ({"http2": {"reset_rate": -1}}, "http2.reset_rate: must be at least 0, got -1"),
     "an interval below a second": (
         {"metrics": {"interval_seconds": 0.5}},
         "metrics.interval_seconds: must be at least 1, got 0.5",
@@ -98,6 +115,22 @@ WRONG_VALUES = {
         {"batching": {"offload": "maybe"}},
         'batching.offload: expected "auto", "always" or "never", got "maybe"',
     ),
+    "an encoding that is unknown": (
+        {"server": {"compression": ["gzip", "zstd"]}},
+        'server.compression[1]: expected "gzip" or "deflate", got "zstd"',
+    ),
+    "an encoding twice": (
+        {"server": {"compression": ["gzip", "gzip"]}},
+        "server.compression: 'gzip' stands twice",
+    ),
+    "a version of TLS that is not spoken": (
+        {"tls": {"min_version": "1.1"}},
+        'tls.min_version: expected "1.2" or "1.3", got "1.1"',
+    ),
+    "a number for a version of TLS": (
+        {"tls": {"min_version": 1.2}},
+        'tls.min_version: expected "1.2" or "1.3", got 1.2',
+    ),
     # texts
     "an empty model id": ({"model_id": ""}, "model_id: must not be empty"),
     "a blank model id": ({"model_id": " "}, "model_id: must not be empty"),
@@ -110,6 +143,10 @@ WRONG_VALUES = {
         "model_id: must not hold control characters, got U+009B",
     ),
     "an empty path": ({"model_path": ""}, "model_path: must not be empty"),
+    "a path that is too long for a socket": (
+        {"server": {"unix_socket": "/" + "x" * 107}},
+        "server.unix_socket: a unix socket's path has at most 107 bytes, got 108",
+    ),
     "a NUL in a path": ({"model_path": "m\0"}, "model_path: a path holds no NUL character"),
     "a short digest": (
         {"model": {"sha256": "abc"}},
@@ -136,6 +173,18 @@ WRONG_VALUES = {
     "a key without its certificate": (
         {"tls": {"key": "k.pem"}},
         "tls.key: tls.certificate and tls.key are given both or not at all",
+    ),
+    "an authority for clients without a certificate": (
+        {"tls": {"client_ca": "ca.pem"}},
+        "tls.client_ca: tls.client_ca needs tls.certificate and tls.key",
+    ),
+    "names of clients without an authority": (
+        {"tls": {"certificate": "c.pem", "key": "k.pem", "client_names": ["a"]}},
+        "tls.client_names: tls.client_names needs tls.client_ca",
+    ),
+    "nobody who is let in": (
+        {"tls": {"certificate": "c.pem", "key": "k.pem", "client_ca": "ca.pem", "client_names": []}},
+        "tls.client_names: must not be empty",
     ),
     "a spool that holds no segment": (
         {"log": {"spool_max_bytes": 1000}},

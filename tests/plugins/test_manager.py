@@ -161,6 +161,15 @@ def test_services_know_the_plugin_that_they_came_from():
     assert named == Named("a", "hushar_services", "make_service", make_service)
 
 
+def test_interceptors_are_asked_for_as_services_are():
+    def audit(context):
+        raise AssertionError("never made here")
+
+    registry = load_registry(builtin, entry_points=points(a=plugin(hushar_interceptors=[audit])))
+    assert registry.interceptors == (Named("a", "hushar_interceptors", "audit", audit),)
+    assert registry.plugins[1].adds == {"interceptors": ("audit",)}
+
+
 def test_a_hook_with_arguments_that_are_not_its_own_does_not_fit():
     @hookimpl
     def hushar_transformations(surprise):

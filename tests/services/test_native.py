@@ -8,7 +8,6 @@ from hushar.client import CallFailed, Client
 from hushar.errors import ErrorKind, InvalidRequest, ModelFailed, UndecodableRequest
 from hushar.proto import structs_pb2 as pb
 from hushar.rpc import RawCall, Server
-from hushar.rpc.request_head import RequestHead
 from hushar.services import native
 
 ERRORS = [
@@ -41,9 +40,7 @@ def test_every_kind_of_error_has_a_status_of_the_same_name():
 
 
 class Connection:
-    """What a call needs of its connection to be answered."""
-
-    peer_window = stream_window = 65535
+    """Of a call, as far as its answer goes."""
 
     def __init__(self):
         self.ended = []
@@ -55,9 +52,10 @@ class Connection:
 class TestRefuse:
     @pytest.mark.parametrize(("error", "code"), ERRORS)
     def test_a_call_of_a_client_gets_the_status_and_the_sentence(self, error, code):
-        connection = Connection()
-        native.refuse(RawCall(connection, 1, RequestHead()), error)
-        (status,) = connection.ended
+        call = object.__new__(RawCall)
+        call.connection, call.over = Connection(), False
+        native.refuse(call, error)
+        (status,) = call.connection.ended
         assert (status.status_code.name, status.status_message) == (code, str(error))
 
     async def test_a_call_from_inside_gets_the_error(self):

@@ -1,0 +1,91 @@
+"""What the driver keeps of a connection, and the times that it is held to."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from hushar.rpc.links import Link
+from hushar.rpc.pollers import READ
+from hushar.rpc.server_engine import ServerConnection
+
+if TYPE_CHECKING:
+    from hushar.rpc.handlers import Handler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lifetimes:
+    """Times of a connection, in seconds; names and defaults of the section `server`."""
+
+    handshake_seconds: float = 10.0
+    idle_seconds: float = 900.0
+    keepalive_seconds: float = 7200.0
+    keepalive_timeout_seconds: float = 20.0
+    max_connection_age_seconds: float | None = None
+    max_connection_age_grace_seconds: float = 30.0
+    write_stall_seconds: float = 30.0
+
+
+class ConnectionState:
+    """What the driver keeps of a connection beside its link and its engine. Times are trio's clock."""
+
+    __slots__ = (
+        "accepted_at",
+        "active_at",
+        "address",
+        "age_limit",
+        "close_at",
+        "draining_at",
+        "ended",
+        "engine",
+        "handlers",
+        "idle_at",
+        "interest",
+        "last_stream_id",
+        "link",
+        "overdue",
+        "pinged_at",
+        "progress_at",
+        "room",
+        "stage",
+        "stage_at",
+    )
+
+    def __init__(self, link: Link, address: str, now: float, age_limit: float) -> None:
+        self.link = link
+        self.address = address
+        """The peer's, without its port; empty for a unix socket."""
+        self.engine: ServerConnection
+        self.handlers: set[Handler] = set()
+        """The tasks of calls, also of those that nobody waits for any more."""
+        self.interest = READ
+        self.accepted_at = now
+        self.active_at = now
+        """When bytes came last."""
+        self.idle_at = now
+        """When a call was last seen under way."""
+        self.last_stream_id = 0
+        """The engine's, when that was looked at."""
+        self.progress_at = now
+        """When the peer last took bytes, or had none to take."""
+        self.pinged_at: float | None = None
+        """When a ping was sent that is not answered yet."""
+        self.stage = int(link.established)
+        """How many steps of the handshake are done: TLS, preface."""
+        self.stage_at = now
+        self.age_limit = age_limit
+        self.draining_at: float | None = None
+        self.close_at = math.inf
+        """When the connection ends whatever happens."""
+        self.overdue = False
+        """It has ended whatever happened; what was said last is being sent."""
+        self.ended = False
+        """Our half is shut down."""
+        self.room: trio.lowlevel.ParkingLot | None = None
+        """Handlers that wait until output has gone; made when the first one does."""
+
+    def abort_handlers(self) -> None:
+        """Cancel the task of every call."""
+        for handler in self.handlers:
+            handler.abort()

@@ -1,0 +1,121 @@
+"""Pollers: both kinds, over real sockets."""
+
+import select
+import socket
+
+import pytest
+import trio
+
+from hushar.rpc.pollers import READ, WRITE, EpollPoller, TaskPoller
+
+
+@pytest.fixture(params=["epoll", "tasks"])
+async def poller(request, nursery):
+    """A poller that runs, with what it has reported in `seen`."""
+    if request.param == "epoll" and not hasattr(select, "epoll"):
+        pytest.skip("no epoll on this system")
+    made = EpollPoller() if request.param == "epoll" else TaskPoller()
+    made.seen = []
+    made.on_ready = lambda ready: None
+
+    def on_ready(ready):
+        ready = list(ready)
+        made.seen += ready
+        made.on_ready(ready)
+
+    await nursery.start(made.run, on_ready)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pair():
+    """Two connected sockets that do not block."""
+    ends = socket.socketpair()
+    for end in ends:
+        end.setblocking(False)
+    yield ends
+    for end in ends:
+        end.close()
+
+
+async def settle():
+    for _ in range(5):
+        await trio.lowlevel.checkpoint()
+    with trio.move_on_after(0.02):
+        await trio.sleep_forever()
+
+
+async def test_what_can_be_read_is_reported(poller, pair):
+    ours, theirs = pair
+    poller.on_ready = lambda ready: ours.recv(100)
+    poller.watch(ours.fileno(), READ)
+    theirs.send(b"x")
+    await settle()
+    assert poller.seen == [(ours.fileno(), READ)]
+    poller.forget(ours.fileno())
+
+
+async def test_what_is_not_watched_is_not_reported(poller, pair):
+    ours, theirs = pair
+    poller.watch(ours.fileno(), READ)
+    poller.watch(ours.fileno(), 0)
+    theirs.send(b"x")
+    await settle()
+    assert poller.seen == []
+    poller.forget(ours.fileno())
+
+
+async def test_what_can_be_written_is_reported(poller, pair):
+    ours, _ = pair
+    poller.on_ready = lambda ready: poller.watch(ours.fileno(), READ)
+    poller.watch(ours.fileno(), READ | WRITE)
+    await settle()
+    assert poller.seen == [(ours.fileno(), WRITE)]
+    poller.forget(ours.fileno())
+
+
+async def test_a_peer_that_has_left_is_reported_for_reading(poller, pair):
+    ours, theirs = pair
+    poller.on_ready = lambda ready: poller.forget(ours.fileno())
+    poller.watch(ours.fileno(), READ)
+    theirs.close()
+    await settle()
+    assert [what for _, what in poller.seen] == [READ]
+
+
+async def test_a_descriptor_may_be_closed_and_used_again_at_once(poller, pair):
+    ours, theirs = pair
+    descriptor = ours.fileno()
+    poller.watch(descriptor, READ)
+    await settle()
+    poller.forget(descriptor)
+    ours.close()
+    again, other = socket.socketpair()
+    with again, other:
+        again.setblocking(False)
+        poller.on_ready = lambda ready: again.recv(100)
+        poller.watch(again.fileno(), READ)
+        theirs.close()
+        other.send(b"x")
+        await settle()
+        assert poller.seen == [(again.fileno(), READ)]
+        poller.forget(again.fileno())
+
+
+async def test_forgetting_and_closing_while_it_is_reported_does_no_harm(poller, pair):
+    ours, theirs = pair
+
+    def leave(ready):
+        poller.forget(ours.fileno())
+        ours.close()
+
+    poller.on_ready = leave
+    poller.watch(ours.fileno(), READ)
+    theirs.send(b"x")
+    await settle()
+    assert len(poller.seen) == 1
+
+
+async def test_forgetting_what_is_not_watched_does_no_harm(poller, pair):
+    poller.forget(pair[0].fileno())
