@@ -1,6 +1,7 @@
-"""gRPC over HTTP/2: a sans-IO engine, its trio driver, and `Server`. Knows nothing of hushar."""
+"""gRPC over HTTP/2: a sans-IO engine, its trio driver, `Server` and `Channel`. Knows nothing of hushar."""
 
 from hushar.rpc.calls import RawCall, Request
+from hushar.rpc.channel import Channel
 from hushar.rpc.server import Server
 
-__all__ = ["RawCall", "Request", "Server"]
+__all__ = ["Channel", "RawCall", "Request", "Server"]

@@ -278,7 +278,11 @@ class Channel:
                 failures += 1
                 self._fail_waiting(error.status)
                 continue
-            failures = 0 if self._wire.engine.usable else failures + 1
+            engine = self._wire.engine
+            failures = 0 if engine.usable else failures + 1
+            if failures:
+                # It was over before it took a call.
+                self._fail_waiting(Status(StatusCode.UNAVAILABLE, engine.end_reason))
             self._admit()
 
     async def _connect(self) -> Wire:

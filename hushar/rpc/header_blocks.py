@@ -113,13 +113,16 @@ class HeaderDecoder:
     def _literal(self, block: bytes, at: int, mask: int, fields: list[Field]) -> int:
         """Read a literal field, whose index of a name has as many bits as `mask`; returns where it ends.
 
-        The two usual forms, a name from a table and a value of less than 127 bytes, are read here.
+        The usual forms, a name by an index of one or two bytes and a value of less than 127, are read here.
         """
         index = block[at] & mask
         at += 1
         if index:
             if index == mask:
-                index, at = _integer(block, at - 1, mask)
+                index += block[at]
+                at += 1
+                if index >= mask + 0x80:
+                    index, at = _integer(block, at - 2, mask)
             name = self._table[index][0]
         else:
             name, at = _string(block, at)
@@ -141,21 +144,19 @@ class HeaderDecoder:
         fields.append(field)
         if mask == _INDEXED_MASK:
             self.changes += 1
-            self._room -= size
-            if self._room < 0:
-                self._evict(size)
-            if size <= self._limit:
-                self._table.insert(_FIRST_DYNAMIC, field)
+            table = self._table
+            room = self._room - size
+            # The oldest make room; a method of its own would cost more than it does.
+            while room < 0 and len(table) > _FIRST_DYNAMIC:
+                name, value = table.pop()
+                room += len(name) + len(value) + ENTRY_OVERHEAD
+            if room >= 0:
+                self._room = room
+                table.insert(_FIRST_DYNAMIC, field)
+            else:
+                # Larger than the table, which it has emptied.
+                self._room = self._limit
         return end
-
-    def _evict(self, entering: int = 0) -> None:
-        """Drop the oldest entries until there is room; all, if an entry larger than the table enters."""
-        table = self._table
-        room = self._room
-        while room < 0 and len(table) > _FIRST_DYNAMIC:
-            name, value = table.pop()
-            room += len(name) + len(value) + ENTRY_OVERHEAD
-        self._room = self._limit if entering > self._limit else room
 
     def _resize(self, block: bytes, at: int) -> int:
         """A size update. A peer may send several at the start of a block (section 4.2); none is demanded,
@@ -164,9 +165,13 @@ class HeaderDecoder:
         if limit > self._allowed:
             raise CompressionError("a table larger than announced")
         self.changes += 1
-        self._room += limit - self._limit
+        table = self._table
+        room = self._room + limit - self._limit
+        while room < 0:
+            name, value = table.pop()
+            room += len(name) + len(value) + ENTRY_OVERHEAD
+        self._room = room
         self._limit = limit
-        self._evict()
         return at
 
 

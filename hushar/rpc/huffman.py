@@ -27,7 +27,9 @@ _LENGTHS: Final = bytes.fromhex(
     "1a1b1a1a1b1b1b1b1b1c1b1b1b1b1b1a1e"
 )
 """Bits of the code of each byte, and of EOS (256)."""
+_LENGTH_OF_BYTE: Final = _LENGTHS[:256]
 _EOS: Final = 256
+_MAX_PADDING_BITS: Final = 7
 
 _LONG: Final = 16
 """From this many bytes on zlib is faster."""
@@ -123,9 +125,12 @@ class HuffmanDecoder:
             # A character has at least five bits.
             text = inflater.decompress(data.translate(_REVERSED) + _END, 2 * len(data))
             unused = len(inflater.unused_data)
-            # The end took 15 ones: with up to six from the padding both bytes of ours are used up, with seven
-            # one is left, and so it is with more, which are too many.
-            if inflater.eof and (not unused or (unused == 1 and data[-1] != 0xFF)):
+            # The end took 15 ones. With up to six of them from the padding both bytes of ours are used up;
+            # with seven one is left, and so it is with more, which are too many: then bits are counted.
+            if inflater.eof and (
+                not unused
+                or (unused == 1 and 8 * len(data) - sum(text.translate(_LENGTH_OF_BYTE)) <= _MAX_PADDING_BITS)
+            ):
                 return text
         state = self._states[0]
         parts = []

@@ -1,19 +1,16 @@
-import gc
 import json
 import re
 import socket
 import sys
-import warnings
 
-import anyio
 import purerpc
 import pytest
 import trio
-from purerpc.server import ConnectionHandler
 
 from hushar.cli.call import as_json, as_table
 from hushar.proto.service_grpc import HusharServicer
 from hushar.proto.structs_pb2 import InferenceResponse, OutputRow
+from hushar.rpc import Server
 
 OUTPUTS = [OutputRow(row_id="first", scores=[0.123456, 12]), OutputRow(scores=[-1, float("nan")])]
 
@@ -76,6 +73,9 @@ def closed_port():
         (["localhost:1", "--row", "a=1", "--config", "bad.json"], "bad.json: not JSON"),
         (["localhost:1", "--row", "a=1", "--ca", "absent.pem"], "absent.pem: no certificates can be read"),
         (["localhost:1", "--row", "a=1", "--ca", "bad.json"], "bad.json: no certificates can be read"),
+        (["localhost:1", "--row", "a=1", "--token-file", "absent"], "absent: cannot be read"),
+        (["localhost:1", "--row", "a=1", "--token-file", "empty"], "empty: holds no token"),
+        (["localhost:1", "--row", "a=1", "--token-file", "bad.json"], "bad.json: a token is printable ASCII"),
         (["localhost:1", "--row", "a=1", "--timeout-seconds", "0"], "--timeout-seconds"),
         (["localhost:1", "--row", "a=1", "--timeout-seconds", "nan"], "timeout_seconds must be positive"),
         (["localhost:1", "--row", "a=1", "--output", "xml"], "--output"),
@@ -83,6 +83,7 @@ def closed_port():
 )
 def test_a_mistake_is_told_before_anything_is_sent(hushar, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").write_text("# none\n")
     (tmp_path / "bad.json").write_text('{"row_id": "r"}\n{')
     stdin = b'[{"row_id": "r", "features": {"a": {"flot": 1}}}]'
     ran = hushar("call", *arguments, stdin=stdin)
@@ -114,29 +115,26 @@ class Kinds(HusharServicer):
 
 
 @pytest.fixture
-async def call(tmp_path):
+async def call(tmp_path, nursery):
     """`hushar call` in a process of its own, against a server in this one."""
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    handler = ConnectionHandler({"hushar.Hushar": Kinds().service}, purerpc.Server())
 
-    async def handle(stream):
-        async with stream:
-            await handler(stream)
+    def admit(request):
+        seen.append(dict(request.custom_metadata).get("authorization"))
+
+    seen = []
+    server = Server(0)
+    server.add_service(Kinds().service)
+    server.add_hook(before=admit)
+    port = await nursery.start(server.serve_async)
 
     async def run(*arguments, stdin=b""):
-        port = listener.extra(anyio.abc.SocketAttribute.local_port)
         command = [sys.executable, "-m", "hushar", "call", f"127.0.0.1:{port}", *arguments]
         return await trio.run_process(
             command, stdin=stdin, capture_stdout=True, capture_stderr=True, check=False, cwd=tmp_path
         )
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "unclosed <MemoryObject", ResourceWarning)
-        async with listener, trio.open_nursery() as servers:
-            servers.start_soon(listener.serve, handle)
-            yield run
-            servers.cancel_scope.cancel()
-        gc.collect()  # now, rather than in the next test
+    run.authorizations = seen
+    return run
 
 
 def words(line):
@@ -188,3 +186,11 @@ async def test_a_call_that_takes_too_long_is_given_up(call):
     ran = await call("--row", "a=1", "--request-id", "wait", "--timeout-seconds", "0.05")
     assert ran.returncode == 1
     assert ran.stderr.decode().startswith("DEADLINE_EXCEEDED: no answer within 0.05 s")
+
+
+@pytest.mark.slow
+async def test_a_token_is_sent_along(call, tmp_path):
+    (tmp_path / "token").write_text("# of the tests\ns3cret#1  # the first\nother\n")
+    ran = await call("--row", "a=1", "--token-file", "token")
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert call.authorizations == ["Bearer s3cret#1"]

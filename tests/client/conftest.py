@@ -1,26 +1,20 @@
-"""A server in the same nursery: one that answers by purerpc, and one that does as it is told."""
+"""A server in the same nursery: one that serves, and one that does as it is told."""
 
-import gc
 import ssl
 import struct
-import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-import anyio
-import anyio.abc
 import h2.config
 import h2.connection
 import h2.events
 import h2.settings
-import purerpc
 import pytest
 import trio
-from anyio.streams.tls import TLSListener
-from purerpc.server import ConnectionHandler
 
 from hushar.proto.service_grpc import HusharServicer
 from hushar.proto.structs_pb2 import InferenceRequest, InferenceResponse, OutputRow
+from hushar.rpc import Server
 
 Answer = Callable[[InferenceRequest], Awaitable[InferenceResponse]]
 
@@ -40,38 +34,15 @@ class FakeServicer(HusharServicer):
 
 
 @pytest.fixture
-async def serve() -> AsyncIterator[Callable[..., Awaitable[int]]]:
-    """Starts a purerpc server with `answer`, gives its port."""
-    # purerpc leaves the channels of its streams to the garbage collector: no news here.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "unclosed <MemoryObject", ResourceWarning)
-        async with trio.open_nursery() as servers:
+def serve(nursery) -> Callable[..., Awaitable[int]]:
+    """Starts a server with `answer`, gives its port."""
 
-            async def start(
-                answer: Answer = count_features, ssl_context: ssl.SSLContext | None = None
-            ) -> int:
-                return await servers.start(serve_purerpc, FakeServicer(answer), ssl_context)
+    async def start(answer: Answer = count_features, ssl_context: ssl.SSLContext | None = None) -> int:
+        server = Server(0, ssl_context)
+        server.add_service(FakeServicer(answer).service)
+        return await nursery.start(server.serve_async)
 
-            yield start
-            servers.cancel_scope.cancel()
-        gc.collect()  # now, rather than in the next test
-
-
-async def serve_purerpc(servicer, ssl_context, *, task_status):
-    """`purerpc.Server.serve_async`, but for closing the sockets."""
-    handler = ConnectionHandler({servicer.service.name: servicer.service}, purerpc.Server())
-
-    async def handle(stream):
-        async with stream:
-            await handler(stream)
-
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port = listener.extra(anyio.abc.SocketAttribute.local_port)
-    if ssl_context is not None:
-        listener = TLSListener(listener, ssl_context, standard_compatible=False)
-    async with listener:
-        task_status.started(port)
-        await listener.serve(handle)
+    return start
 
 
 class Peer:

@@ -1,7 +1,9 @@
 import shutil
+import socket
 import ssl
 import subprocess
 
+import h2.events
 import numpy as np
 import purerpc
 import pytest
@@ -10,6 +12,7 @@ import trio
 from hushar.client import BadRows, CallFailed, Client, ConnectionFailed, tls_context
 from hushar.client.client import scores_of
 from hushar.proto.structs_pb2 import DataType, InferenceRequest, InferenceResponse, OutputRow
+from hushar.rpc import Server
 
 
 async def test_rows_are_scored_in_their_order(serve):
@@ -81,7 +84,7 @@ async def test_an_unavailable_server_is_no_broken_connection(serve):
     async def refuse(request):
         raise purerpc.UnavailableError("draining")
 
-    async with Client("127.0.0.1", await serve(refuse)) as client:
+    async with Client("127.0.0.1", await serve(refuse), retries=1) as client:
         with pytest.raises(CallFailed, match=r"^UNAVAILABLE: draining$") as caught:
             await client.score([{}])
         assert not isinstance(caught.value, ConnectionFailed)
@@ -169,7 +172,7 @@ async def test_a_call_that_outlives_the_block_fails(serve, nursery):
     failed = trio.Event()
 
     async def call():
-        with pytest.raises(ConnectionFailed, match="lost before the answer: the client was closed"):
+        with pytest.raises(ConnectionFailed, match=r"^UNAVAILABLE: the client was closed$"):
             await client.infer(InferenceRequest())
         failed.set()
 
@@ -177,6 +180,69 @@ async def test_a_call_that_outlives_the_block_fails(serve, nursery):
         nursery.start_soon(call)
         await trio.testing.wait_all_tasks_blocked()
     await failed.wait()
+
+
+async def test_a_server_that_was_away_is_called_again(nursery, autojump_clock):
+    async def run(port, *, task_status):
+        server = Server(port)
+        server.add_raw_unary("/hushar.Hushar/InferenceService", lambda calls: [c.reply(b"") for c in calls])
+        async with trio.open_nursery() as serving:
+            task_status.started((await serving.start(server.serve_async), serving.cancel_scope))
+
+    port, scope = await nursery.start(run, 0)
+    async with Client("127.0.0.1", port) as client:
+        await client.infer(InferenceRequest())
+        scope.cancel()
+        await trio.sleep(1)
+        with pytest.raises(ConnectionFailed, match="cannot connect to"):
+            await client.infer(InferenceRequest())
+        await nursery.start(run, port)
+        assert await client.infer(InferenceRequest()) == InferenceResponse()
+
+
+async def test_where_nobody_listens_there_is_no_connection():
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        port = holder.getsockname()[1]
+        with pytest.raises(ConnectionFailed) as caught:
+            async with Client("127.0.0.1", port):
+                pytest.fail("there is no connection")
+    assert caught.value.message == f"cannot connect to 127.0.0.1:{port}: Connection refused"
+
+
+async def test_the_server_is_told_the_time_out_the_token_the_metadata_and_who_calls(peer_for):
+    async def script(peer):
+        await peer.greet()
+        request = await peer.event(h2.events.RequestReceived)
+        headers.update(request.headers)
+        await peer.call()
+        await peer.answer(request.stream_id)
+
+    headers = {}
+    async with (
+        peer_for(script) as port,
+        Client("127.0.0.1", port, timeout_seconds=2.5, token="s3cret") as client,
+    ):
+        await client.infer(InferenceRequest(), metadata=[("x-tenant", "a")])
+    assert headers["grpc-timeout"].endswith("u")
+    assert 0 < int(headers["grpc-timeout"][:-1]) <= 2_500_000
+    assert headers["user-agent"].startswith("hushar-client/")
+    assert headers[":path"] == "/hushar.Hushar/InferenceService"
+    assert headers[":authority"] == f"127.0.0.1:{port}"
+    assert headers["authorization"] == "Bearer s3cret"
+    assert headers["x-tenant"] == "a"
+
+
+async def test_metadata_that_cannot_be_sent_are_the_callers_mistake(serve):
+    async with Client("127.0.0.1", await serve()) as client:
+        with pytest.raises(ValueError, match="grpc-x"):
+            await client.score([{}], metadata=[("grpc-x", "1")])
+
+
+@pytest.mark.parametrize("token", ["", "a b", "ä", "a\n"])
+def test_a_token_is_printable_ascii(token):
+    with pytest.raises(ValueError, match="a token is printable ASCII"):
+        Client("127.0.0.1", 1, token=token)
 
 
 def test_rows_of_different_length_are_no_scores():

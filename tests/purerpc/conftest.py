@@ -18,8 +18,7 @@ import pytest
 import trio
 import trustme
 
-from hushar.rpc import Server
-from hushar.rpc.channel import Channel
+from hushar.rpc import Channel, Server
 
 HERE = Path(__file__).parent
 PATIENCE_SECONDS = 30

@@ -1,6 +1,7 @@
 """Channels against our own server, and against scripted ones that do what a test says."""
 
 import contextlib
+import itertools
 import math
 import socket
 import struct
@@ -102,7 +103,7 @@ async def host(nursery):
 
     async def start(*scripts, greeting=NOTHING_SAID):
         [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        numbers = iter(range(10**6))
+        numbers = itertools.count()
 
         async def serve(stream):
             script = scripts[min(next(numbers), len(scripts) - 1)]
@@ -518,6 +519,24 @@ class TestConnections:
             for _ in range(10):
                 calls.start_soon(ask)
         assert answered == [b"x"] * 2000
+
+    async def test_a_connection_that_takes_no_call_counts_as_none(self, nursery, autojump_clock):
+        """The server greets, and goes away in the same breath."""
+        greetings = [settings(), settings() + go_away(0, 0, b"full")]
+        connections = []
+
+        async def serve(stream):
+            async with stream:
+                await stream.send_all(greetings[min(len(connections), 1)])
+                connections.append(stream)
+                await Host(stream).until(HEADERS)
+
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        await nursery.start(trio.serve_listeners, serve, [listener])
+        async with channel(listener.socket.getsockname()[1], retries=2) as open_channel:
+            with pytest.raises(ConnectionLostError, match="full"):
+                await open_channel.unary(PATH, b"")
+        assert len(connections) == 3
 
     async def test_where_nobody_listens_entering_fails_at_once(self):
         with socket.socket() as holder:
