@@ -32,6 +32,8 @@ _INFLATABLE: Final = frozenset(name.encode() for name in msg.ENCODINGS)
 _LAST_ID: Final = fr.MAX_STREAM_ID
 _DATA_HEAD: Final = struct.Struct(">IBIBI")
 """The header of a DATA frame and the prefix of a message."""
+_NO_TABLE: Final = b"\x20"
+"""A dynamic table of no bytes, before the first field: a server that shrinks ours waits for that."""
 _CANCELLED: Final = Status(StatusCode.CANCELLED, "cancelled")
 
 OnEnd = Callable[["ClientCall"], object]
@@ -126,7 +128,7 @@ class ClientConnection(Connection):
     ) -> ClientCall:
         """Begin a call; only where `can_begin`."""
         call = self._new(on_end, on_change, owner)
-        self._send_block(call.id, block)
+        self._send_block(call.id, block if call.id != 1 else _NO_TABLE + block)
         self._notify()
         return call
 
@@ -134,9 +136,12 @@ class ClientConnection(Connection):
         """Begin a call with its only message, whose answer is one message."""
         call = self._new(on_end, None, owner)
         call.single = True
-        length, block_size, most = len(message), len(block), self._peer_max_frame
+        if call.id == 1:
+            block = _NO_TABLE + block
+        length, block_size = len(message), len(block)
         size = length + msg.PREFIX_BYTES
-        if size <= self.send_window and size <= call.send_window and size <= most >= block_size:
+        fits = size <= self.send_window and size <= call.send_window and size <= self._peer_max_frame
+        if fits and block_size <= fr.MIN_MAX_FRAME:
             # HEADERS and DATA in one piece.
             self.send_window -= size
             head = fr.HEADER.pack(block_size << 8 | fr.HEADERS, fr.END_HEADERS, call.id)
@@ -180,7 +185,8 @@ class ClientConnection(Connection):
         return call
 
     def _send_block(self, stream_id: int, block: bytes) -> None:
-        size = self._peer_max_frame
+        # Frames of the smallest size are right whatever the server's setting becomes meanwhile.
+        size = fr.MIN_MAX_FRAME
         if len(block) <= size:
             self._out.append(fr.frame(fr.HEADERS, fr.END_HEADERS, stream_id, block))
             return

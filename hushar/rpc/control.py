@@ -250,7 +250,8 @@ class ControlFrames(FlowControl):
     def _drop(self, stream: Any) -> None:
         """The stream is closed."""
         del self._streams[stream.id]
-        self._discard(stream)
+        if stream.queue is not None:
+            self._discard(stream)
 
     def _no_idle(self, stream_id: int, what: str) -> None:
         """A frame that an idle stream cannot have, or stream 0."""

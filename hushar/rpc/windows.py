@@ -179,8 +179,6 @@ class FlowControl:
 
     def _discard(self, stream: Any) -> None:
         """Throw away what a stream still wanted to send."""
-        if stream.queue is None:
-            return
         self._ready.pop(stream.id, None)
         self.waiting_bytes -= stream.queued
         if stream.trailers is not None:

@@ -22,12 +22,14 @@ PATIENCE_SECONDS = 60
 """Bounds every wait for a process; nothing here is expected to take a tenth of it."""
 LISTENING = re.compile(r"listening on 127\.0\.0\.1:(\d+)")
 
-GO_TOOLS = {
-    "client": "google.golang.org/grpc/interop/client@latest",
-    "h2spec": "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible",
-    "grpcurl": "github.com/fullstorydev/grpcurl/cmd/grpcurl@latest",
-    "ghz": "github.com/bojand/ghz/cmd/ghz@latest",
-    "grpc-health-probe": "github.com/grpc-ecosystem/grpc-health-probe@latest",
+INSTALL = {
+    "h2load": "apt-get install nghttp2-client",
+    "tonic-client": "cargo build --release in tests/interop/tonic-client",
+    "client": "go install google.golang.org/grpc/interop/client@latest",
+    "h2spec": "go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible",
+    "grpcurl": "go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest",
+    "ghz": "go install github.com/bojand/ghz/cmd/ghz@latest",
+    "grpc-health-probe": "go install github.com/grpc-ecosystem/grpc-health-probe@latest",
 }
 
 
@@ -69,8 +71,7 @@ def tool():
     def find(name):
         found = shutil.which(name)
         if found is None:
-            how = f"go install {GO_TOOLS[name]}" if name in GO_TOOLS else "apt-get install nghttp2-client"
-            pytest.skip(f"needs tool: {name} ({how})")
+            pytest.skip(f"needs tool: {name} (scripts/install_tools, or: {INSTALL[name]})")
         return found
 
     return find

@@ -144,8 +144,16 @@ class TestCalling:
             (CONTINUATION, 0),
             (CONTINUATION, END_HEADERS),
         ]
-        assert b"".join(each[3] for each in parts) == block
+        assert b"".join(each[3] for each in parts) == b"\x20" + block
         assert sent[-1][:3] == (DATA, END_STREAM, 1)
+
+    def test_a_server_may_shrink_the_table_that_is_not_used(self):
+        server = Server((1, 0))
+        server.decoder.max_allowed_table_size = 0
+        for _ in range(2):
+            server.call()
+        blocks = [payload for kind, *_, payload in server.heard() if kind == HEADERS]
+        assert [dict(server.decoder.decode(block))[":path"] for block in blocks] == ["/t.S/Unary"] * 2
 
     def test_a_large_request_waits_for_windows_and_fits_frames(self):
         server = Server()

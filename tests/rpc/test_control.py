@@ -19,9 +19,8 @@ class TestPing:
     def test_the_answer_goes_before_all_else(self, wire):
         """RFC 9113, 6.7: a higher priority than any other frame."""
         talk = wire.Talk()
-        assert talk.ask(wire.call(1) + wire.rst(1) + wire.call(3, path="/x") + wire.ping()) == [
-            "ping ack", "headers 3 200/12 end",
-        ]  # fmt: skip
+        said = wire.headers(1, wire.block(path="/x"), end=True) + wire.ping()
+        assert talk.ask(said) == ["ping ack", "headers 1 200/12 end"]
 
     def test_but_not_before_our_settings(self, wire):
         talk = wire.Talk(greet=False)
@@ -125,7 +124,7 @@ class TestControlFramesThatNobodyReads:
 
 
 class TestCourtesies:
-    """PRIORITY, WINDOW_UPDATE and the like: 5 + 2 × (streams + 10 × DATA sent) and a burst of 100 are free."""
+    """PRIORITY, WINDOW_UPDATE and the like: 5 + 2 × (streams + 10 × DATA sent), and a burst of 100."""
 
     @pytest.mark.parametrize(
         "kind",

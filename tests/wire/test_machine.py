@@ -25,10 +25,11 @@ MESSAGE = 1000
 BYTES = 8000
 FATAL = [
     "PING of 7 bytes", "SETTINGS of 5 bytes", "INITIAL_WINDOW_SIZE too large", "MAX_FRAME_SIZE too small",
-    "ENABLE_PUSH of 2", "index 0", "an even stream id", "HEADERS on stream 0", "a frame inside a header block",
-    "CONTINUATION of nothing", "DATA on stream 0", "DATA on an idle stream", "RST_STREAM on an idle stream",
-    "WINDOW_UPDATE of 0", "WINDOW_UPDATE on an idle stream", "PRIORITY on stream 0", "PUSH_PROMISE",
-    "GOAWAY of 1 byte", "GOAWAY on a stream",
+    "ENABLE_PUSH of 2", "index 0", "an even stream id", "HEADERS on stream 0",
+    "a frame inside a header block",
+    "CONTINUATION of nothing", "DATA on stream 0", "DATA on an idle stream",
+    "RST_STREAM on an idle stream", "WINDOW_UPDATE of 0", "WINDOW_UPDATE on an idle stream",
+    "PRIORITY on stream 0", "PUSH_PROMISE", "GOAWAY of 1 byte", "GOAWAY on a stream",
 ]  # fmt: skip
 """Faults that cost the connection, whatever was before."""
 SIZES = st.sampled_from([0, 1, 50, 400, MESSAGE])
