@@ -11,7 +11,8 @@ import selectors
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,33 +97,31 @@ class Answers:
         return ended
 
 
-def closed_loop(
-    address: str, path: str, *, varied: bool, connections: int, streams: int, calls: int
-) -> tuple[int, float]:
-    """Make `calls` calls with `streams` in flight on each connection; (calls answered, seconds).
-
-    What is sent is made before the time begins. Raises RuntimeError if the server stops answering.
-    """
-    each = calls // connections
+def plan_calls(address: str, path: str, *, varied: bool, connections: int, calls: int) -> list[list[bytes]]:
+    """The frames of `calls` calls, a list for each connection. Slow: HPACK with Huffman in Python."""
     made = [requests(path, address, varied=varied, seed=number) for number in range(connections)]
-    planned = [[next(one) for _ in range(each)] for one in made]
-    with selectors.DefaultSelector() as selector:
-        open_sockets = []
-        for queue in planned:
-            sock = _connect(address)
-            open_sockets.append(sock)
-            selector.register(sock, selectors.EVENT_READ, (sock, Answers(), iter(queue)))
+    return [list(itertools.islice(one, calls // connections)) for one in made]
+
+
+def closed_loop(address: str, planned: Sequence[Sequence[bytes]], *, streams: int) -> tuple[int, float]:
+    """Make the planned calls, `streams` in flight on each connection; (calls answered, seconds).
+
+    Raises RuntimeError if the server stops answering.
+    """
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        for calls in planned:
+            sock = stack.enter_context(_connect(address))
+            selector.register(sock, selectors.EVENT_READ, (sock, Answers(), iter(calls)))
         begun = time.perf_counter()
         for key in list(selector.get_map().values()):
             sock, _, queue = key.data
-            sock.sendall(greeting() + b"".join(next(queue) for _ in range(streams)))
+            sock.sendall(greeting() + b"".join(itertools.islice(queue, streams)))
+        expected = sum(map(len, planned))
         answered = 0
-        while answered < each * connections:
+        while answered < expected:
             answered += _turn(selector)
-        seconds = time.perf_counter() - begun
-        for sock in open_sockets:
-            sock.close()
-    return answered, seconds
+        return answered, time.perf_counter() - begun
 
 
 def _turn(selector: selectors.BaseSelector) -> int:
@@ -138,7 +137,7 @@ def _turn(selector: selectors.BaseSelector) -> int:
             raise RuntimeError("the server has closed a connection")
         count = answers.feed(data)
         ended += count
-        following = [*answers.replies, *(each for _ in range(count) if (each := next(queue, b"")))]
+        following = [*answers.replies, *itertools.islice(queue, count)]
         answers.replies.clear()
         if following:
             sock.sendall(b"".join(following))
@@ -153,8 +152,10 @@ def one_by_one(address: str, path: str, seconds: float) -> list[float]:
     with _connect(address) as sock:
         sock.sendall(greeting())
         end = time.perf_counter() + seconds
-        while (begun := time.perf_counter()) < end:
-            sock.sendall(next(calls))
+        while time.perf_counter() < end:
+            request = next(calls)
+            begun = time.perf_counter()
+            sock.sendall(request)
             ended = 0
             while not ended:
                 data = sock.recv(65_536)

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
-from raw_client import MESSAGE, closed_loop, cpu_seconds, one_by_one, open_idle, resident_bytes
+from raw_client import MESSAGE, closed_loop, cpu_seconds, one_by_one, open_idle, plan_calls, resident_bytes
 from serve_and_load import (
     PATH,
     SERVERS,
@@ -220,20 +220,17 @@ def measure_latency(plan: Plan) -> None:
 
 def measure_headers(plan: Plan) -> None:
     """The same headers on every call, and others on every call: calls a second of the server's CPU time."""
+    calls = int(plan.seconds * HEADER_CALLS_A_SECOND)
     with ExitStack() as stack:
         (server,) = start(stack, plan, echo_commands(OURS_RAW))
+        planned = {
+            kind: plan_calls(server.address, PATH, varied=varied, connections=4, calls=calls)
+            for kind, varied in (("same headers", False), ("other headers", True))
+        }
         for number in range(plan.rounds + 1):
-            for kind in ("same headers", "other headers"):
-                calls = int((plan.seconds if number else WARM_UP_SECONDS) * HEADER_CALLS_A_SECOND)
+            for kind, of_connections in planned.items():
                 before = cpu_seconds(server.pid)
-                answered, _ = closed_loop(
-                    server.address,
-                    PATH,
-                    varied=kind == "other headers",
-                    connections=4,
-                    streams=25,
-                    calls=calls,
-                )
+                answered, _ = closed_loop(server.address, of_connections, streams=25)
                 spent = cpu_seconds(server.pid) - before
                 if number:
                     plan.note("headers", kind, answered / spent)

@@ -59,7 +59,6 @@ FLOORS = (
     Floor("echo 100x1", "ours, raw", "grpc.aio", 14),
     Floor("headers", "other headers", "same headers", 0.6),
     Floor("latency", "ours, raw", "grpc.aio", 0.4, at_most=True),
-    Floor("latency", "ours", "grpc.aio", 0.4, at_most=True),
     Floor("idle memory", "ours, raw", None, 50, at_most=True),
     Floor("idle CPU", "ours, raw", None, 0.3, at_most=True),
 )
