@@ -61,11 +61,14 @@ make_venv() {
     "$found" -m venv --clear "$venv"
 }
 
-# What an installation depends on: where the checkout lies, the interpreter, every pyproject.toml.
+# What an installation depends on: where the checkout lies, the interpreter, every pyproject.toml, and what is
+# compiled.
 fingerprint() {
     {
         printf '%s\n' "$root"
         "$python" -VV
+        find "$root/setup.py" "$root/hushar" -name setup.py -o -name '*.pyx' -o -name '*.pxd' \
+            | LC_ALL=C sort | while IFS= read -r file; do cat "$file"; done
         find "$root/pyproject.toml" "$root/plugins" "$root/examples" -maxdepth 2 -name pyproject.toml \
             2>/dev/null | LC_ALL=C sort | while IFS= read -r file; do cat "$file"; done
     } | cksum
