@@ -20,7 +20,7 @@ import struct
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -29,12 +29,14 @@ from purerpc import RpcFailedError, Status, StatusCode
 
 from hushar.rpc import events as ev
 from hushar.rpc.calls import RawCall, Request
+from hushar.rpc.compiled import reply_all
 from hushar.rpc.limits import Limits
 from hushar.rpc.server_context import Budget, Route, ServerContext
 from hushar.rpc.server_engine import ServerConnection
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SESSIONS: Final = Path(__file__).resolve().parent.parent / "tests" / "fuzz" / "sessions"
+TELL_SECONDS: Final = 60.0
 FRAMES_A_SESSION: Final = 400
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
     range(10)
@@ -196,9 +198,9 @@ class Maker:
         if self.next_id == 1 and not self.dares():
             return self.call()
         made = rng.choices(
-            (self.call, self.data, self.trailers, self.reset, self.window, self.settings, self.ping,
-             self.priority, self.goaway, self.continued, self.noise),
-            (40, 30, 4, 8, 12, 2, 2, 2, 0.1, 3, 20 * self.danger),
+            (self.call, self.burst, self.data, self.trailers, self.reset, self.window, self.settings,
+             self.ping, self.priority, self.goaway, self.continued, self.noise),
+            (30, 10, 30, 4, 8, 12, 2, 2, 2, 0.1, 3, 20 * self.danger),
         )[0]()  # fmt: skip
         return mutated(made, rng) if self.dares() else made
 
@@ -276,6 +278,24 @@ class Maker:
         if whole:
             made += frame(DATA, 1, stream_id, self.message())
         return made
+
+    def burst(self) -> bytes:
+        """Usual calls at once, as clients send them: each by itself, or all HEADERS first."""
+        rng = self.rng
+        ids = range(self.next_id, self.next_id + 2 * rng.randint(1, 6), 2)
+        self.next_id = ids.stop
+        authority = rng.choice((b"a", b"b"))
+        block = b"\x83\x86" + literal(b":path", b"/t.S/Unary") + literal(b":authority", authority)
+        block += literal(b"content-type", b"application/grpc")
+        size = rng.choice((0, 20, 500))
+        if rng.random() < 0.3:
+            block += literal(b"content-length", b"%d" % (size + rng.choice((5, 5, 4))))
+        heads = [frame(HEADERS, 4, number, block) for number in ids]
+        bodies = [frame(DATA, 1, number, struct.pack(">BI", 0, size) + bytes(size)) for number in ids]
+        if rng.random() < 0.5:
+            return b"".join(heads + bodies)
+        after = self.window() if rng.random() < 0.5 else b""
+        return b"".join(head + body + after for head, body in zip(heads, bodies, strict=True))
 
     def message(self) -> bytes:
         """A message with its prefix; sometimes wrong, several, or a part."""
@@ -544,7 +564,10 @@ class Session:
         """Something that a handler or the driver does."""
         rng = self.rng
         calls = self.calls if rng.random() < 0.7 else self.handlers
-        if calls:
+        if calls and rng.random() < 0.3:
+            some = rng.choices(calls[-12:], k=rng.randint(1, 12))
+            reply_all(some, [bytes(rng.choice((0, 10, 100, 650, 701))) for _ in some])
+        elif calls:
             self._act_on(calls[rng.randrange(len(calls))])
         if self.messages and rng.random() < 0.7:
             call, wire_bytes = self.messages.pop(0)
@@ -607,8 +630,11 @@ class Session:
             raise Violation("a call that a hook saw begin has not ended")
 
 
-def fuzz(frames: int, seed: int) -> tuple[int, int]:
-    """Run sessions until so many frames were fed; frames and sessions. Raises what a session raises."""
+def fuzz(frames: int, seed: int, tell: Callable[[int], None] = lambda _: None) -> tuple[int, int]:
+    """Run sessions until so many frames were fed; frames and sessions. Raises what a session raises.
+
+    `tell` hears after each session how many there were.
+    """
     recorded = [path.read_bytes() for path in sorted(SESSIONS.glob("*.bin"))]
     fed = sessions = 0
     while fed < frames:
@@ -618,6 +644,7 @@ def fuzz(frames: int, seed: int) -> tuple[int, int]:
             error.add_note(f"in the session of seed {seed + sessions}")
             raise
         sessions += 1
+        tell(fed)
     return fed, sessions
 
 
@@ -628,9 +655,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the first session (default: %(default)s)")
     options = parser.parse_args(arguments)
     logging.disable(logging.CRITICAL)  # hooks fail on purpose
-    begun = time.monotonic()
-    fed, sessions = fuzz(options.frames, options.seed)
-    print(f"{fed} frames in {sessions} sessions, {time.monotonic() - begun:.0f} s: nothing but answers")
+    engine = "compiled" if reply_all.__module__.endswith("._calls") else "readable"
+    begun = said = time.monotonic()
+
+    def tell(fed: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > TELL_SECONDS:
+            said = time.monotonic()
+            print(f"{fed} frames, {said - begun:.0f} s", file=sys.stderr, flush=True)
+
+    fed, sessions = fuzz(options.frames, options.seed, tell)
+    seconds = time.monotonic() - begun
+    print(f"{fed} frames in {sessions} sessions, {seconds:.0f} s, {engine} engine: nothing but answers")
     return 0
 
 

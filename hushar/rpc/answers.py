@@ -11,6 +11,7 @@ from hushar.rpc import events as ev
 from hushar.rpc import frames as fr
 from hushar.rpc import messages as msg
 from hushar.rpc.calls import RawCall
+from hushar.rpc.compiled import EngineState, reply_at_once
 from hushar.rpc.engine import Connection
 from hushar.rpc.header_blocks import Field, encode
 from hushar.rpc.server_context import ServerContext
@@ -27,7 +28,7 @@ _NO_TABLE: Final = b"\x20"
 SETTINGS_HEADER_TABLE_SIZE becomes: a decoder whose limit shrinks demands to be told (section 4.2)."""
 
 
-class AnsweringConnection(Connection):
+class AnsweringConnection(EngineState, Connection):
     """The sending half of a server's connection."""
 
     is_client = False
@@ -58,32 +59,7 @@ class AnsweringConnection(Connection):
 
     def reply(self, call: RawCall, message: bytes) -> None:
         """Answer a call OK with one message: leading headers, message, trailers."""
-        size = len(message) + msg.PREFIX_BYTES
-        if (
-            size <= self._fast_bytes
-            and size <= self.send_window
-            and size <= call.send_window
-            and not call.unusual
-        ):
-            context = self.context
-            stream_id = call.id
-            self._out.append(
-                context.before_message.pack(
-                    context.leading_head, fr.END_HEADERS, stream_id, context.leading,
-                    size << 8 | fr.DATA, 0, stream_id, 0, size - msg.PREFIX_BYTES,
-                )
-                + message
-                + context.after_message.pack(context.trailing_head, _END, stream_id, context.trailing)
-            )  # fmt: skip
-            self.send_window -= size
-            self._data_sent += 1
-            self._active = True
-            call.over = call.answered = True
-            self._account(call, StatusCode.OK)
-            self._sent_end(call)
-            self._notify()
-            return
-        if self.send_message(call, message):
+        if not reply_at_once(self, call, message) and self.send_message(call, message):
             self.end_call(call, Status(StatusCode.OK))
 
     def send_leading(self, call: RawCall) -> None:
@@ -227,13 +203,19 @@ class AnsweringConnection(Connection):
         budget.calls -= 1
         budget.bytes -= call.held
         call.held = 0
-        if context.after and call.head.http_status is None:
-            now = self._now if context.clock is None else context.clock()
-            for after in context.after:
-                try:
-                    after(call.request, code, now - call.started)
-                except Exception:
-                    log.exception("a hook failed")
+        if context.after:
+            self._tell_hooks(call, code)
+
+    def _tell_hooks(self, call: RawCall, code: StatusCode) -> None:
+        context = self.context
+        if call.head.http_status is not None:
+            return
+        now = self._now if context.clock is None else context.clock()
+        for after in context.after:
+            try:
+                after(call.request, code, now - call.started)
+            except Exception:
+                log.exception("a hook failed")
 
     def go_away(self) -> None:
         """Announce the end: calls begun until `refuse_new` are served."""

@@ -65,7 +65,7 @@ class ReceivingConnection(AnsweringConnection):
             flags == fr.END_STREAM
             and size >= msg.PREFIX_BYTES
             and call.reader is None
-            and head.content_length is None
+            and (head.content_length is None or head.content_length == size)
             and head.http_status is None
         ):
             flag, length = msg.PREFIX.unpack_from(data, start)

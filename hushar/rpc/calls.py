@@ -4,76 +4,26 @@ One object a call. The engine makes it of a header block, fills it, and sends wh
 raw method gets these very objects, an ordinary method is run by the driver with one.
 """
 
-import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from purerpc import Status, StatusCode
 
-from hushar.rpc.request_head import RequestHead, custom_metadata, first, text_of
+from hushar.rpc.compiled import CallState
+from hushar.rpc.request_head import custom_metadata, first, text_of
 from hushar.rpc.status import encode_metadata
-from hushar.rpc.streams import Stream
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from hushar.rpc.header_blocks import Field
-    from hushar.rpc.server_engine import ServerConnection
 
-
-class RawCall(Stream):
+class RawCall(CallState):
     """One call. Used in the event loop's thread only.
 
     `reply` or `fail` may be called now or later, once; nothing happens once the call is over.
     """
 
-    __slots__ = (
-        "_request",
-        "answer_encoding",
-        "answered",
-        "compressed",
-        "connection",
-        "deadline",
-        "handler",
-        "head",
-        "held",
-        "leading",
-        "leading_sent",
-        "message",
-        "over",
-        "started",
-        "trailing",
-        "unusual",
-    )
-
-    def __init__(self, connection: "ServerConnection", stream_id: int, head: RequestHead) -> None:
-        Stream.__init__(self, stream_id, connection._peer_window, connection._stream_window)
-        self.connection = connection
-        self.head = head
-        self.message = b""
-        """The request, once it is complete (of a method with one request)."""
-        self.deadline = math.inf
-        """On the driver's clock."""
-        self.started: float = connection._now
-        """When its header block came."""
-        self.over = False
-        """Nobody waits for more: answered, cancelled, past its deadline, or the connection is lost."""
-        self.answered = False
-        """Over by an answer of ours."""
-        self.handler: Any = None
-        """What the driver keeps of a call that has a task."""
-        self._request: Request | None = None
-        self.compressed = False
-        """A message of the request was compressed."""
-        self.held = 0
-        """Its part of the server's budget of bytes."""
-        self.unusual = False
-        """There is metadata, or compression, or something was sent: no case for the fast way."""
-        self.leading: list[Field] | None = None
-        self.leading_sent = False
-        self.answer_encoding: bytes | None = None
-        """`grpc-encoding` as it was sent."""
-        self.trailing: list[Field] | None = None
+    __slots__ = ()
 
     @property
     def cancelled(self) -> bool:

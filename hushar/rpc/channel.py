@@ -21,7 +21,7 @@ import purerpc
 import trio
 from purerpc import Status, StatusCode
 
-from hushar.rpc.client_calls import OnDone, TaskAttempt, UnaryCall, Waiter, backoff, retry_delay
+from hushar.rpc.client_calls import OnDone, TaskAttempt, UnaryCall, Waiter, backoff, counted, retry_delay
 from hushar.rpc.client_errors import ConnectionLostError, failure
 from hushar.rpc.client_streams import ClientStream
 from hushar.rpc.dialing import Target, dial
@@ -139,10 +139,11 @@ class Channel:
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         block = self._block(path, metadata)
-        number = 0
+        number = previous = 0
         while True:
             self._check_open()
             attempt = TaskAttempt(self, block, message, trio.current_effective_deadline())
+            attempt.previous = previous
             self.submit(attempt)
             if attempt.wire is not None:
                 attempt.wire.hurry()
@@ -155,6 +156,7 @@ class Channel:
             if delay is None or trio.current_time() + delay >= trio.current_effective_deadline():
                 raise failure(status, lost=attempt.lost)
             number += 1
+            previous += counted(attempt.call)
             await trio.sleep(delay)
 
     def start_unary(

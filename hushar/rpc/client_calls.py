@@ -15,7 +15,7 @@ import trio
 from purerpc import Status, StatusCode
 
 from hushar.rpc.client_engine import ClientCall
-from hushar.rpc.request_block import timeout_field
+from hushar.rpc.request_block import previous_field, timeout_field
 from hushar.rpc.request_head import first
 from hushar.rpc.status import format_timeout
 from hushar.rpc.wakeups import Wakeups
@@ -83,6 +83,12 @@ def retry_delay(call: ClientCall | None, status: Status, attempt: int, retries: 
     return int(pushback) / 1000 if _PUSHBACK.fullmatch(pushback) else None
 
 
+def counted(call: ClientCall | None) -> int:
+    """What an attempt that has failed adds to those that the next one tells the server of: one, unless the
+    server has not begun it."""
+    return int(call is not None and not call.unprocessed)
+
+
 def with_timeout(block: bytes, deadline: float) -> bytes:
     """A call's header block with what is left until `deadline`."""
     if deadline == math.inf:
@@ -93,9 +99,22 @@ def with_timeout(block: bytes, deadline: float) -> bytes:
 class Attempt:
     """One try of a unary call."""
 
-    __slots__ = ("answer", "block", "call", "caller", "deadline", "message", "over", "status", "wire")
+    __slots__ = (
+        "answer",
+        "block",
+        "call",
+        "caller",
+        "deadline",
+        "message",
+        "over",
+        "previous",
+        "status",
+        "wire",
+    )
 
     def __init__(self, caller: Caller, block: bytes, message: bytes, deadline: float) -> None:
+        self.previous = 0
+        """Attempts at the same call that a server has refused."""
         self.caller = caller
         self.block = block
         self.message = message
@@ -114,7 +133,7 @@ class Attempt:
     def begin(self, wire: Wire) -> None:
         """See Waiter."""
         self.wire = wire
-        block = with_timeout(self.block, self.deadline)
+        block = with_timeout(self.block + previous_field(self.previous), self.deadline)
         self.call = wire.engine.begin_unary(block, self.message, wire.ended.append, self)
 
     def fail(self, status: Status) -> None:
@@ -233,6 +252,7 @@ class UnaryCall(Attempt):
 
     def _again(self, at: float) -> None:
         self.over = False
+        self.previous += counted(self.call)
         self.call = None
         self._attempt += 1
         self._resend_at = at

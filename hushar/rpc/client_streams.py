@@ -13,9 +13,10 @@ import trio
 from purerpc import Status, StatusCode
 from purerpc.grpclib.events import ResponseEnded, ResponseReceived
 
-from hushar.rpc.client_calls import Caller, retry_delay, with_timeout
+from hushar.rpc.client_calls import Caller, counted, retry_delay, with_timeout
 from hushar.rpc.client_engine import ClientCall, ClientConnection
 from hushar.rpc.client_errors import failure
+from hushar.rpc.request_block import previous_field
 from hushar.rpc.request_head import custom_metadata
 from hushar.rpc.wire import Wire
 
@@ -37,7 +38,7 @@ class ClientStream:
         self._changed = trio.lowlevel.ParkingLot()
         self._refusal: Status | None = None
         """There was no connection."""
-        self._attempt = 0
+        self._attempt = self._previous = 0
         self._sent: list[bytes] | None = []
         """What was sent; None once it is not kept any more."""
         self._sent_bytes = 0
@@ -52,7 +53,7 @@ class ClientStream:
     def begin(self, wire: Wire) -> None:
         """See Waiter. The engine must not know this object, so that one that nobody holds is given up."""
         changed = self._changed.unpark_all
-        block = with_timeout(self._block, self._deadline)
+        block = with_timeout(self._block + previous_field(self._previous), self._deadline)
         self._wire = wire
         self._call = wire.engine.begin(block, lambda _: changed(), changed)
         changed()
@@ -104,6 +105,7 @@ class ClientStream:
         if delay is None:
             return False
         self._attempt += 1
+        self._previous += counted(call)
         await trio.sleep(delay)
         await self.start()
         engine, call = self._under_way()

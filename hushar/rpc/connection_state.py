@@ -48,6 +48,7 @@ class ConnectionState:
         "pinged_at",
         "progress_at",
         "room",
+        "silent",
         "stage",
         "stage_at",
     )
@@ -76,6 +77,8 @@ class ConnectionState:
         self.stage_at = now
         self.age_limit = age_limit
         self.draining_at: float | None = None
+        self.silent = False
+        """It has not answered the PING of its drain."""
         self.close_at = math.inf
         """When the connection ends whatever happens."""
         self.overdue = False

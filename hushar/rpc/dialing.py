@@ -9,6 +9,7 @@ from typing import Final
 
 import trio
 
+from hushar.rpc.client_engine import ClientConnection
 from hushar.rpc.client_errors import ConnectionLostError
 from hushar.rpc.limits import Limits
 from hushar.rpc.links import Link, LinkLost, TlsLink
@@ -48,11 +49,19 @@ class Target:
         return self.host if self.host.startswith(_UNIX) else self.authority
 
 
-async def dial(target: Target, limits: Limits, on_turn: Callable[[Wire], None]) -> Wire:
-    """A connection whose server has shown that it speaks HTTP/2. Raises ConnectionLostError."""
+async def dial(
+    target: Target,
+    limits: Limits,
+    on_turn: Callable[[Wire], None],
+    engine: type[ClientConnection] = ClientConnection,
+) -> Wire:
+    """A connection whose server has shown that it speaks HTTP/2; `engine` makes its engine.
+
+    Raises ConnectionLostError.
+    """
     wire = None
     with trio.move_on_after(CONNECT_SECONDS):
-        wire = Wire(await _open(target), limits, on_turn)
+        wire = Wire(await _open(target), limits, on_turn, engine)
         try:
             await _greet(wire, target)
         except BaseException:

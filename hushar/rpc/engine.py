@@ -15,15 +15,19 @@ from typing import Any, Final
 
 from hushar.rpc import events as ev
 from hushar.rpc import frames as fr
+from hushar.rpc.compiled import HeaderDecoder
 from hushar.rpc.control import ControlFrames
 from hushar.rpc.faults import ConnectionFault
-from hushar.rpc.header_blocks import CompressionError, Field, HeaderDecoder, list_size
+from hushar.rpc.header_blocks import CompressionError, Field, list_size
 from hushar.rpc.limits import CALM_FACTOR, Limits
 
 _CHUNKS: Final = 128
 """Pieces of one frame that are kept apart; so many small ones are worth joining."""
 _SELF_DEPENDENT: Final = 0x100
 """Beside a HEADERS frame's flags: its stream depends on itself."""
+
+FastWay = Callable[["Connection", bytes, int], int]
+"""Of a connection, and bytes that it is to work through from a place on; returns the place it has come to."""
 
 
 class Connection(ControlFrames):
@@ -45,6 +49,8 @@ class Connection(ControlFrames):
         self._decoder = HeaderDecoder()
         self._max_frame = limits.max_frame_bytes
         self._max_block = CALM_FACTOR * limits.max_header_bytes
+        self._fast_way: FastWay | None = None
+        """Tried wherever a frame begins: works through usual frames, and says where it has stopped."""
         self._handlers = (
             self._data,
             self._headers,
@@ -78,15 +84,19 @@ class Connection(ControlFrames):
                 return events
             data = b"".join(self._chunks)
             self._chunks = []
+        return self._work(data, 0)
+
+    def _work(self, data: bytes, at: int) -> list[Any]:
+        """Work through bytes from `at` on, where a frame begins; returns all that has happened."""
         try:
-            at = self._frames(data)
+            at = self._frames(data, at)
         except ConnectionFault as fault:
             self.fail(fault.code, str(fault))
-            return events
+            return self._events
         if at < len(data):
             self._chunks = [data[at:] if at else data]
             self._have = len(data) - at
-        return events
+        return self._events
 
     def data_to_send(self) -> bytes:
         """Take the output."""
@@ -152,12 +162,19 @@ class Connection(ControlFrames):
             self._out.append(fr.window_update(0, more))
         self._front = len(self._out)
 
-    def _frames(self, data: bytes) -> int:
-        """Work through the frames in `data`; returns where the first incomplete one begins."""
-        at, end = 0, len(data)
+    def _frames(self, data: bytes, at: int) -> int:
+        """Work through the frames in `data` from `at` on; returns where the first incomplete one begins."""
+        end = len(data)
         unpack = fr.HEADER.unpack_from
         handlers = self._handlers
+        fast_way = self._fast_way
         while end - at >= fr.HEADER_BYTES:
+            if fast_way is not None:
+                at = fast_way(self, data, at)
+                if self.failed:
+                    return end
+                if end - at < fr.HEADER_BYTES:
+                    break
             head, flags, stream_id = unpack(data, at)
             length = head >> 8
             start = at + fr.HEADER_BYTES

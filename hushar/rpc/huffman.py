@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterable
 from typing import Any, Final
 
-_LENGTHS: Final = bytes.fromhex(
+LENGTHS: Final = bytes.fromhex(
     "0d171c1c1c1c1c1c1c181e1c1c1e1c1c1c1c1c1c1c1c1e1c1c1c1c1c1c1c1c1c060a0a0c0d06080b0a0a080b08060606"
     "0505050606060606060607080f060c0a0d06070707070707070707070707070707070707070707070807080d130d0e06"
     "0f05060506050606060507070606060506070605050607070707070f0b0e0d1c14161414161616171617171717171817"
@@ -27,7 +27,7 @@ _LENGTHS: Final = bytes.fromhex(
     "1a1b1a1a1b1b1b1b1b1c1b1b1b1b1b1a1e"
 )
 """Bits of the code of each byte, and of EOS (256)."""
-_LENGTH_OF_BYTE: Final = _LENGTHS[:256]
+_LENGTH_OF_BYTE: Final = LENGTHS[:256]
 _EOS: Final = 256
 _MAX_PADDING_BITS: Final = 7
 
@@ -49,8 +49,8 @@ def _tree() -> list[list[int]]:
     nodes: list[list[int]] = [[0, 0]]
     code = 0
     last = 0
-    for symbol in sorted(range(257), key=lambda each: (_LENGTHS[each], each)):
-        length = _LENGTHS[symbol]
+    for symbol in sorted(range(257), key=lambda each: (LENGTHS[each], each)):
+        length = LENGTHS[symbol]
         code <<= length - last
         last = length
         node = 0
@@ -80,7 +80,7 @@ def _deflate_head() -> bytes:
 
     An empty block before it puts its end at the end of a byte.
     """
-    lengths = [bits if bits <= _MAX_DEFLATE_BITS else 0 for bits in _LENGTHS[:256]]
+    lengths = [bits if bits <= _MAX_DEFLATE_BITS else 0 for bits in LENGTHS[:256]]
     lengths.append(_MAX_DEFLATE_BITS)  # the end of the block
     fields: list[tuple[int, int]] = [(0, 1), (1, 2), (0, 7)]  # the empty block, of fixed codes
     fields += [(1, 1), (2, 2)]  # the last block, of a code of its own

@@ -30,7 +30,8 @@ log = logging.getLogger("hushar.rpc")
 LINGER_SECONDS: Final = 1.0
 """How long a connection that ends is still read, so that the kernel does not cut its last bytes off."""
 LAST_WORDS_SECONDS: Final = 0.25
-"""The same, for one whose grace is over."""
+"""The same, for one whose grace is over, and in a drain for one that has not answered the PING: it has been
+sent all of it, and what it may have sent since it was told to stop has had as long again to come."""
 GOAWAY_SECONDS: Final = 5.0
 """How long an unanswered PING holds the second GOAWAY up while calls go on."""
 GOAWAY_IDLE_SECONDS: Final = 0.5
@@ -150,8 +151,9 @@ class Keeper:
         had_pending = link.pending_bytes
         if link.send(state.engine.data_to_send()) or not had_pending:
             state.progress_at = now
-        state.engine.unsent = link.pending_bytes
-        self._set_interest(state)
+        if link.pending_bytes or had_pending or state.interest != READ:
+            state.engine.unsent = link.pending_bytes
+            self._set_interest(state)
         if state.room is not None and self._has_room(state):
             state.room.unpark_all()
         if state.engine.failed or state.draining_at is not None:
@@ -258,10 +260,12 @@ class Keeper:
     def _drain_on(self, state: ConnectionState, now: float, since: float) -> None:
         """The second GOAWAY is due where the first one's PING is not answered."""
         engine = state.engine
-        if now - since > (GOAWAY_SECONDS if engine.open_streams else GOAWAY_IDLE_SECONDS):
+        due = now - since > (GOAWAY_SECONDS if engine.open_streams else GOAWAY_IDLE_SECONDS)
+        if due and not engine.refusing:
             if not engine.greeted:
                 self._lose(state)
                 return
+            state.silent = True
             engine.refuse_new()
         self._end_if_done(state, now)
 
@@ -278,7 +282,8 @@ class Keeper:
         drained = engine.refusing and not engine.open_streams and not engine.lingering
         if engine.failed or drained or state.overdue:
             state.ended = True
-            state.close_at = min(state.close_at, now + LINGER_SECONDS)
+            linger = LAST_WORDS_SECONDS if state.silent else LINGER_SECONDS
+            state.close_at = min(state.close_at, now + linger)
             state.link.end()
 
     def _time_is_over(self, state: ConnectionState, now: float) -> None:

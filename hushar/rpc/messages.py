@@ -15,6 +15,9 @@ PREFIX: Final = struct.Struct(">BI")
 ENCODINGS: Final = ("gzip", "deflate")
 """What can be inflated and deflated, beside identity."""
 
+_UNKNOWN: Final = -1
+_LARGE_PART: Final = 4096
+"""Bytes of a part of a message that is worth an object of its own."""
 _WINDOW_BITS: Final = {b"gzip": 31, b"deflate": 15}
 _LEVEL: Final = 1
 """zlib's fastest: an answer waits for it."""
@@ -35,49 +38,82 @@ class MessageReader:
     the same. Where messages and a fault come together, the next `feed` raises it, also one of no bytes.
     """
 
-    __slots__ = ("_held", "_limit", "_need", "faulty")
+    __slots__ = ("_flag", "_have", "_length", "_limit", "_parts", "_prefix", "faulty")
 
     def __init__(self, limit: int) -> None:
         """`limit`: bytes a message."""
         self.faulty = False
         """The next `feed` will raise."""
         self._limit = limit
-        self._held = bytearray()
-        """One object: of frames of a few bytes, a list of their contents would take far more room."""
-        self._need = PREFIX_BYTES
+        self._prefix = b""
+        """As much as has come of a prefix that is not complete; all of one with a fault."""
+        self._flag = 0
+        self._length = _UNKNOWN
+        """Of the unfinished message."""
+        self._parts: list[bytes | bytearray] = []
+        """Its bytes so far. Large parts stay as they came and are joined once, at the end; small ones share
+        one object, since a list of frames of a few bytes would take far more room than they have."""
+        self._have = 0
 
     @property
     def held(self) -> int:
-        """Bytes of the unfinished message."""
-        return len(self._held)
+        """Bytes of the unfinished message, and of its prefix."""
+        return len(self._prefix) if self._length < 0 else PREFIX_BYTES + self._have
 
     def feed(self, data: bytes) -> Sequence[tuple[int, bytes]]:
         """The messages that are complete now: (flag, bytes). Raises MessageTooLarge, CorruptMessage."""
-        if self._held:
-            self._held += data
-            if len(self._held) < self._need:
-                return ()
-            data = bytes(self._held)
-            self._held = bytearray()
         messages: list[tuple[int, bytes]] = []
-        self._need = PREFIX_BYTES
         at, end = 0, len(data)
-        while end - at >= PREFIX_BYTES:
-            flag, length = PREFIX.unpack_from(data, at)
-            if flag > 1 or length > self._limit:
-                if messages:
-                    self.faulty = True
-                    break
-                raise CorruptMessage(f"flag {flag}") if flag > 1 else MessageTooLarge(length)
-            start = at + PREFIX_BYTES
-            if start + length > end:
-                self._need = PREFIX_BYTES + length
-                break
-            at = start + length
-            messages.append((flag, data[start:at]))
-        if at < end:
-            self._held += memoryview(data)[at:]
-        return messages
+        while True:
+            if self._length < 0:
+                at = self._read_prefix(data, at)
+                if self._length < 0:
+                    if len(self._prefix) == PREFIX_BYTES:
+                        if not messages:
+                            raise self._fault()
+                        self.faulty = True
+                    return messages
+            rest = self._length - self._have
+            if end - at < rest:
+                self._keep(data[at:] if at else data)
+                return messages
+            self._parts.append(data[at : at + rest])
+            at += rest
+            messages.append((self._flag, b"".join(self._parts)))
+            self._parts = []
+            self._have = 0
+            self._length = _UNKNOWN
+
+    def _read_prefix(self, data: bytes, at: int) -> int:
+        """Take the prefix of the next message, as far as it has come; returns where `data` goes on.
+
+        With a fault in it, it stays as it is, whole.
+        """
+        stop = at + PREFIX_BYTES - len(self._prefix)
+        prefix = self._prefix + data[at:stop]
+        if len(prefix) == PREFIX_BYTES:
+            flag, length = PREFIX.unpack(prefix)
+            if flag <= 1 and length <= self._limit:
+                self._flag, self._length, self._prefix = flag, length, b""
+                return stop
+        self._prefix = prefix
+        return stop
+
+    def _fault(self) -> ValueError:
+        """What is wrong with the prefix."""
+        flag, length = PREFIX.unpack(self._prefix)
+        return CorruptMessage(f"flag {flag}") if flag > 1 else MessageTooLarge(length)
+
+    def _keep(self, data: bytes) -> None:
+        """A part of the unfinished message."""
+        self._have += len(data)
+        if len(data) >= _LARGE_PART:
+            self._parts.append(data)
+        elif data:
+            if self._parts and type(self._parts[-1]) is bytearray:
+                self._parts[-1] += data
+            else:
+                self._parts.append(bytearray(data))
 
 
 def frame_message(message: bytes, flag: int = 0) -> bytes:

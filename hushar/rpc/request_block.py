@@ -9,6 +9,7 @@ from hushar.rpc.status import BadMetadata
 _ACCEPT: Final = b"identity,deflate,gzip"
 _TIMEOUT: Final = b"\0\x0cgrpc-timeout"
 """`grpc-timeout` as a literal field that is not indexed, up to its value."""
+_PREVIOUS: Final = b"\0\x1agrpc-previous-rpc-attempts"
 _OWN: Final = frozenset(
     b"content-type content-length te user-agent host connection proxy-connection keep-alive "
     b"transfer-encoding upgrade".split()
@@ -39,6 +40,13 @@ def request_block(
             *fields,
         ]
     )
+
+
+def previous_field(attempts: int) -> bytes:
+    """What a call adds to its header block that a server has refused `attempts` times before, if it has
+    (gRFC A6: attempts of which none is known to have begun are not counted)."""
+    digits = b"%d" % attempts
+    return b"%b%c%b" % (_PREVIOUS, len(digits), digits) if attempts else b""
 
 
 def timeout_field(value: bytes) -> bytes:

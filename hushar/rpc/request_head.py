@@ -6,7 +6,7 @@ changed once its route is set, and knows nothing of its connection, so a memo ma
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from purerpc import StatusCode
@@ -24,17 +24,17 @@ _CONNECTION_SPECIFIC: Final = frozenset(
 )
 _SINGLE: Final = frozenset((b"content-type", b"grpc-timeout", b"grpc-encoding", b"content-length", b"host"))
 """Regular fields that may stand once."""
-_PARSED: Final = _PSEUDO | _CONNECTION_SPECIFIC | _SINGLE | {b"te"}
+PARSED: Final = _PSEUDO | _CONNECTION_SPECIFIC | _SINGLE | {b"te"}
 """Names that mean something to the transport."""
 _OWN: Final = frozenset(
     (b"content-type", b"content-length", b"te", b"user-agent", b"host", b"accept-encoding")
 )
 """Names that are the transport's and not the client's metadata, beside `grpc-…`."""
+_PREVIOUS: Final = b"grpc-previous-rpc-attempts"
+"""Of gRPC's own names the one that is meant for the method (gRFC A6): it is handed on as metadata."""
 _DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
 _LENGTH_DIGITS: Final = 19
 """No content-length has more."""
-_KNOWN_NAMES: Final = 64
-"""Names, and bytes of a name, that `vary_head` remembers as the client's own."""
 
 
 class Malformed(ValueError):
@@ -90,13 +90,9 @@ class RequestHead:
         """What the path leads to; set by whoever knows the routes, once a head."""
 
 
-_NEW_HEAD: Final = object.__new__
-"""`vary_head` fills every field itself."""
-
-
-def parse_head(fields: Sequence[Field]) -> RequestHead:
-    """The head of a request. Raises Malformed."""
-    head = RequestHead()
+def parse_head(fields: Sequence[Field], make: Callable[[], RequestHead] = RequestHead) -> RequestHead:
+    """The head of a request. Raises Malformed. `make`: the readable class, or its compiled twin."""
+    head = make()
     pseudo, regular = _split(fields)
     head.fields = regular
     head.pseudo = len(pseudo)
@@ -125,62 +121,19 @@ def parse_head(fields: Sequence[Field]) -> RequestHead:
     return head
 
 
-def vary_head(
-    known: RequestHead, fields: Sequence[Field], literals: Sequence[int], size: int, checked: set[bytes]
-) -> RequestHead | None:
-    """The head of `fields`, which are those of `known` and, at the places `literals`, some others.
-
-    What `parse_head` would make of them, or None: where `known` is not to be served, and where a field
-    among the others is more than a time-out or a client's own text. `size` is that of the others. `checked`
-    are names that were found to be a client's own before, here, where nearly every call has the same.
-    """
-    pseudo = known.pseudo
-    if literals[0] < pseudo or known.refusal is not None or known.http_status is not None:
-        return None
-    timeout = known.timeout
-    for place in literals:
-        name, value = fields[place]
-        if name == b"grpc-timeout":
-            if timeout is not None:
-                return None
-            try:
-                timeout = parse_timeout(value)
-            except BadTimeout:
-                return None
-            continue
-        if name not in checked:
-            if not _is_text(name):
-                return None
-            if len(checked) < _KNOWN_NAMES >= len(name):
-                checked.add(name)
-        # Letters, digits and hyphens, the usual value, are told by cheaper means than a regular expression.
-        if not value.replace(b"-", b"").isalnum() and not _VALUE.fullmatch(value):
-            return None
-    head = _NEW_HEAD(RequestHead)
-    head.scheme = known.scheme
-    head.path = known.path
-    head.authority = known.authority
-    head.fields = fields[pseudo:]
-    head.content_length = known.content_length
-    head.timeout = timeout
-    head.encoding = known.encoding
-    head.accept = known.accept
-    head.http_status = None
-    head.refusal = None
-    head.pseudo = pseudo
-    head.size = known.size + size
-    head.route = known.route
-    return head
-
-
-def _is_text(name: bytes) -> bool:
-    """Whether a field is text of the client's own, whose value means nothing to the transport."""
+def is_text(name: bytes) -> bool:
+    """Whether a field of this name is text of the client's own, which means nothing to the transport."""
     return (
-        name not in _PARSED
+        name not in PARSED
         and name[-4:] != b"-bin"
         and name[:5] != b"grpc-"
         and _NAME.fullmatch(name) is not None
     )
+
+
+def is_value(value: bytes) -> bool:
+    """Whether a field may have this value."""
+    return _VALUE.fullmatch(value) is not None
 
 
 def is_grpc(content_type: bytes) -> bool:
@@ -280,7 +233,7 @@ def custom_metadata(fields: Sequence[Field]) -> tuple[tuple[str, str | bytes], .
     """The client's own metadata, in wire order: `-bin` values as bytes, each on its own."""
     pairs: list[tuple[str, str | bytes]] = []
     for name, value in fields:
-        if name in _OWN or name[:5] == b"grpc-":
+        if name in _OWN or (name[:5] == b"grpc-" and name != _PREVIOUS):
             continue
         if name[-4:] == b"-bin":
             pairs.extend((name.decode("ascii"), part) for part in decode_binary(value))

@@ -16,7 +16,7 @@ Before = Callable[[Request], None]
 After = Callable[[Request, StatusCode, float], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Route:
     """A method of a service, as far as the engine is concerned."""
 

@@ -11,7 +11,8 @@ is in the list of events. Calls of methods with a stream of requests begin with 
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from purerpc import RpcFailedError, Status, StatusCode
 
@@ -19,18 +20,11 @@ from hushar.rpc import events as ev
 from hushar.rpc import frames as fr
 from hushar.rpc.bodies import ReceivingConnection
 from hushar.rpc.calls import RawCall
+from hushar.rpc.compiled import RequestHead, Variations, read_at_once, take_calls
 from hushar.rpc.faults import ConnectionFault
 from hushar.rpc.header_blocks import Field, list_size
 from hushar.rpc.limits import Bucket
-from hushar.rpc.request_head import (
-    Malformed,
-    Refusal,
-    RequestHead,
-    check_trailers,
-    parse_head,
-    text_of,
-    vary_head,
-)
+from hushar.rpc.request_head import Malformed, Refusal, check_trailers, parse_head, text_of
 from hushar.rpc.server_context import ServerContext
 
 _MEMO_BYTES: Final = 65536
@@ -53,16 +47,27 @@ class ServerConnection(ReceivingConnection):
         self._memo_changes = 0
         self._memo_bytes = 0
         self._heads: dict[tuple[Field, ...], RequestHead | None] = {}
-        """By the fields that a block referred to; see `_varied`."""
+        """By the fields that blocks have in common; see `Variations`."""
         self._heads_bytes = 0
-        self._last_indexed: list[Field] = []
-        self._last_known: RequestHead | None = None
-        self._checked_names: set[bytes] = set()
         self._resets = Bucket(context.limits.reset_burst, context.limits.reset_rate)
         self._preface = len(fr.PREFACE)
         super().__init__(context, on_output, peer=peer)
+        self._fast_way = None if take_calls is None else partial(take_calls, RawCall)
+        limits = context.limits
+        self._variations = Variations(
+            self._decoder,
+            self._known,
+            max_fields=limits.max_header_fields,
+            max_bytes=limits.max_header_bytes,
+        )
 
-    def _frames(self, data: bytes) -> int:
+    def receive_data(self, data: bytes, now: float) -> list[Any]:
+        """See Connection; the compiled way where it is open."""
+        if read_at_once is not None and (events := read_at_once(RawCall, self, data, now)) is not None:
+            return events
+        return super().receive_data(data, now)
+
+    def _frames(self, data: bytes, at: int) -> int:
         if self._preface:
             expected = fr.PREFACE
             got = data[: len(expected)]
@@ -72,9 +77,8 @@ class ServerConnection(ReceivingConnection):
                 self._need = len(got) + 1
                 return 0
             self._preface = 0
-            rest = super()._frames(data[len(expected) :])
-            return rest + len(expected)
-        return super()._frames(data)
+            at = len(expected)
+        return super()._frames(data, at)
 
     @property
     def greeted(self) -> bool:
@@ -83,15 +87,16 @@ class ServerConnection(ReceivingConnection):
 
     def _head(self, block: bytes) -> RequestHead | None:
         """The head of a new stream's block; None if it is malformed."""
-        decoder = self._decoder
         fields = self._decode(block)
-        head = self._varied(fields) if decoder.literals else None
+        head = self._variations.head(fields)
         if head is None:
             head = self._parsed(fields, len(block))
-        if decoder.changes != self._memo_changes:
-            self._memo_changes = decoder.changes
-            self._memo.clear()
-            self._memo_bytes = 0
+        changes = self._decoder.changes
+        if changes != self._memo_changes:
+            self._memo_changes = changes
+            if self._memo_bytes:
+                self._memo.clear()
+                self._memo_bytes = 0
         elif head is not None:
             held = len(block) + head.size
             if self._memo_bytes + held > _MEMO_BYTES:
@@ -106,7 +111,7 @@ class ServerConnection(ReceivingConnection):
         """A head from all of its fields."""
         size = self._size_of(fields)
         try:
-            head = parse_head(fields)
+            head = parse_head(fields, RequestHead)
         except Malformed:
             return None
         if head.http_status is not None and block_bytes > fr.MIN_MAX_FRAME:
@@ -118,35 +123,11 @@ class ServerConnection(ReceivingConnection):
         self._find_route(head)
         return head
 
-    def _varied(self, fields: list[Field]) -> RequestHead | None:
-        """A head that differs from one that is known by literals only: a time-out, a trace's id.
-
-        Clients that send something new with every call put it into the dynamic table, so that no block
-        ever comes twice; but what they refer to by index is the same each time. None where it takes the
-        general way.
-        """
-        decoder = self._decoder
-        literals = decoder.literals
-        size = decoder.literal_bytes
-        limits = self.limits
-        if len(fields) > limits.max_header_fields or size > limits.max_header_bytes:
-            return None
-        indexed = fields.copy()
-        for place in reversed(literals):
-            del indexed[place]
-        if indexed != self._last_indexed:
-            self._last_known = self._known(tuple(indexed))
-            self._last_indexed = indexed
-        known = self._last_known
-        if known is None or known.size + size > limits.max_header_bytes:
-            return None
-        return vary_head(known, fields, literals, size, self._checked_names)
-
     def _known(self, key: tuple[Field, ...]) -> RequestHead | None:
         """The head of what blocks have in common, kept for the next; None where it is none by itself."""
         if key in self._heads:
             return self._heads[key]
-        known = self._parsed(key, 0)
+        known = self._parsed(list(key), 0)
         held = list_size(key) + _HEAD_BYTES
         if self._heads_bytes + held > _MEMO_BYTES:
             self._heads.clear()

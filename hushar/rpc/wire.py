@@ -21,18 +21,27 @@ _PING: Final = b"hushar-k"
 class Wire:
     """A connection, until it is closed. Its methods are called in the event loop's thread."""
 
-    def __init__(self, link: Link, limits: Limits, on_turn: Callable[["Wire"], None]) -> None:
-        """`on_turn` is to look at `ended`; it must not raise."""
+    def __init__(
+        self,
+        link: Link,
+        limits: Limits,
+        on_turn: Callable[["Wire"], None],
+        engine: type[ClientConnection] = ClientConnection,
+    ) -> None:
+        """`on_turn` is to look at `ended`; it must not raise. `engine` makes the connection's engine."""
         self.link = link
         self.ended: list[ClientCall] = []
         """Calls that are over and that the channel has not looked at."""
         self.room = trio.lowlevel.ParkingLot()
         """Senders that wait until less is waiting to be sent."""
         self._on_turn = on_turn
+        self.on_close: Callable[[Wire], None] | None = None
+        """Called before the socket is closed, for whoever watches it."""
         self._flusher = trio.lowlevel.ParkingLot()
         self._taking_turn = False
-        self._received_at = trio.current_time()
-        self.engine = ClientConnection(limits, self._has_output)
+        self.received_at = trio.current_time()
+        """When the server was heard last."""
+        self.engine = engine(limits, self._has_output)
 
     def _has_output(self) -> None:
         self._flusher.unpark()
@@ -76,8 +85,8 @@ class Wire:
         """
         task_status.started()
         while not self.link.closed:
-            await trio.sleep_until(self._received_at + seconds)
-            if trio.current_time() < self._received_at + seconds:
+            await trio.sleep_until(self.received_at + seconds)
+            if trio.current_time() < self.received_at + seconds:
                 continue
             if not self.engine.open_streams:
                 await trio.sleep(seconds)
@@ -85,7 +94,7 @@ class Wire:
             asked_at = trio.current_time()
             self.engine.send_ping(_PING)
             await trio.sleep(grace)
-            if self._received_at < asked_at:
+            if self.received_at < asked_at:
                 self.close(f"the server did not answer a ping within {grace:g} s")
 
     # Work
@@ -109,8 +118,8 @@ class Wire:
             return False
         # Whoever receives takes a turn: the writer need not.
         self.engine.dirty = True
-        self._received_at = trio.current_time()
-        self.engine.receive_data(data, self._received_at)
+        self.received_at = trio.current_time()
+        self.engine.receive_data(data, self.received_at)
         return True
 
     def turn(self) -> None:
@@ -167,6 +176,8 @@ class Wire:
         """The connection is over, and all its calls with it; `reason` is a sentence."""
         if self.link.closed:
             return
+        if self.on_close is not None:
+            self.on_close(self)
         trio.lowlevel.notify_closing(self.link.sock)
         self.link.close()
         self.engine.dirty = True

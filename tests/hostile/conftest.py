@@ -6,6 +6,7 @@ fail; afterwards the server's descriptors are back and its memory is within 50 M
 
 import importlib.util
 import os
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 import grpc
 import pytest
 import trio
+import trustme
 
 HERE = Path(__file__).parent
 MEGABYTE = 1024 * 1024
@@ -43,10 +45,28 @@ def peers():
 class Served:
     """The process of the server."""
 
-    def __init__(self, *settings):
+    def __init__(self, *settings, authority=None):
+        """`authority`: of its certificate, if it speaks TLS."""
         command = [sys.executable, HERE / "served.py", *settings]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
         self.port = int(self.process.stdout.readline())
+        self.authority = authority
+
+    def channel(self):
+        """A stock client's."""
+        address = f"127.0.0.1:{self.port}"
+        if self.authority is None:
+            return grpc.insecure_channel(address)
+        return grpc.secure_channel(address, grpc.ssl_channel_credentials(self.authority.cert_pem.bytes()))
+
+    def client_context(self):
+        """TLS of a client by hand; None without."""
+        if self.authority is None:
+            return None
+        context = ssl.create_default_context()
+        self.authority.configure_trust(context)
+        context.set_alpn_protocols(["h2"])
+        return context
 
     def descriptors(self):
         return sum(1 for _ in Path(f"/proc/{self.process.pid}/fd").iterdir())
@@ -68,17 +88,43 @@ class Served:
 
 
 @pytest.fixture(scope="session")
-def served():
-    """One server for all attacks: what one leaves behind, the next meets."""
+def servers(tmp_path_factory):
+    """servers("plain"), servers("tls"): one server of each for all attacks: what one leaves behind, the
+    next meets."""
     if not Path("/proc/self/statm").exists():
         pytest.skip("no /proc on this system")
-    serving = Served()
-    with grpc.insecure_channel(f"127.0.0.1:{serving.port}") as channel:
-        # Its size once it has served.
-        for _ in range(200):
-            channel.unary_unary("/test.Service/Echo")(bytes(100_000), timeout=10)
-    yield serving
-    serving.end()
+    made = {}
+
+    def server(kind):
+        if kind not in made:
+            made[kind] = plain() if kind == "plain" else through_tls(tmp_path_factory.mktemp("tls"))
+            with made[kind].channel() as channel:
+                # Its size once it has served.
+                for _ in range(200):
+                    channel.unary_unary("/test.Service/Echo")(bytes(100_000), timeout=10)
+        return made[kind]
+
+    yield server
+    for each in made.values():
+        each.end()
+
+
+def plain():
+    return Served()
+
+
+def through_tls(folder):
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1", "localhost")
+    issued.private_key_pem.write_to_path(folder / "key")
+    issued.cert_chain_pems[0].write_to_path(folder / "certificate")
+    return Served(f"certificate={folder}/certificate", f"key={folder}/key", authority=authority)
+
+
+@pytest.fixture
+def served(request, servers):
+    """The plain one, where a test is not parametrized (indirectly) with "tls"."""
+    return servers(getattr(request, "param", "plain"))
 
 
 @pytest.fixture
@@ -98,15 +144,15 @@ def serve():
 class GoodClient(threading.Thread):
     """200 calls a second until it is told to stop."""
 
-    def __init__(self, port):
+    def __init__(self, served):
         super().__init__(daemon=True)
-        self.port = port
+        self.served = served
         self.stopping = threading.Event()
         self.answered = 0
         self.failed = []
 
     def run(self):
-        with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+        with self.served.channel() as channel:
             paths = ("/test.Service/Echo", "/test.Ordinary/Echo")
             methods = [channel.unary_unary(path) for path in paths]
             due = time.monotonic()
@@ -132,6 +178,14 @@ async def until_true(condition, seconds):
     return condition()
 
 
+def wait_for(condition, seconds):
+    """The same outside of a trio run."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
+
+
 @pytest.fixture(scope="session")
 def until():
     """until(condition, seconds=20): whether it has come to hold."""
@@ -139,23 +193,29 @@ def until():
 
 
 @pytest.fixture(autouse=True)
-async def good_client(served):
-    """Runs beside every test, and judges it."""
+def good_client(served):
+    """Runs beside every test, and judges it.
+
+    Not async: pytest-trio runs those fixtures alone that a test asks for by name.
+    """
     descriptors, memory = served.descriptors(), served.memory()
-    client = GoodClient(served.port)
+    client = GoodClient(served)
     client.start()
-    await until_true(lambda: client.answered or client.failed, 20)
+    wait_for(lambda: client.answered or client.failed, 20)
     yield client
 
     def recovered():
         # The good client's own connection is still there.
         return served.descriptors() <= descriptors + 1 and served.memory() <= memory + 50 * MEGABYTE
 
-    await until_true(recovered, 8)
+    wait_for(recovered, 8)
     left = served.descriptors() - 1, served.memory()
     client.stopping.set()
-    await trio.to_thread.run_sync(client.join)
+    client.join()
+    # The next test counts descriptors from here.
+    wait_for(lambda: served.descriptors() <= left[0], 8)
     assert client.failed == []
+    assert client.answered
     assert left[0] <= descriptors
     assert left[1] <= memory + 50 * MEGABYTE
     assert served.process.poll() is None
@@ -167,7 +227,7 @@ async def connect(served, peers):
     connected = []
 
     async def connecting(settings=(), *, greet=True, acknowledge=True):
-        peer = await peers.connect(served.port)
+        peer = await peers.connect(served.port, ssl_context=served.client_context())
         connected.append(peer)
         if greet:
             await peer.greet(settings, acknowledge=acknowledge)

@@ -1,5 +1,6 @@
 """The server that is attacked: a process of its own, so that its memory and descriptors can be counted."""
 
+import ssl
 import sys
 
 import purerpc
@@ -39,6 +40,15 @@ async def wait(message):
     await trio.sleep_forever()
 
 
+def tls_context(certificate, key):
+    """None without the files."""
+    if certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
 async def main():
     service = purerpc.Service("test.Ordinary")
     unary = purerpc.RPCSignature(purerpc.Cardinality.UNARY_UNARY, RawMessage, RawMessage)
@@ -47,8 +57,11 @@ async def main():
     service.add_method("Wait", wait, unary)
     service.add_method("Stream", echo_stream, both)
     settings = dict(argument.split("=") for argument in sys.argv[1:])
+    files = settings.pop("certificate", None), settings.pop("key", None)
     server = Server(
         0,
+        tls_context(*files),
+        require_alpn=files[0] is not None,
         handshake_seconds=2,
         write_stall_seconds=3,
         **{name: int(value) for name, value in settings.items()},

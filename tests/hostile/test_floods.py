@@ -9,6 +9,8 @@ ECHO = "/test.Service/Echo"
 WAIT = "/test.Ordinary/Wait"
 ATTACKERS = 8
 
+EITHER = pytest.mark.parametrize("served", ["plain", "tls"], indirect=True)
+
 
 def rapid_resets(peer):
     """CVE-2023-44487."""
@@ -107,6 +109,7 @@ async def pour(peer, flood):
         return
 
 
+@EITHER
 @pytest.mark.parametrize("flood", FLOODS)
 async def test_a_flood_is_told_to_calm_down(connect, flood):
     told = []
@@ -124,6 +127,7 @@ async def test_a_flood_is_told_to_calm_down(connect, flood):
     assert [goaway[1] for goaway in told] == [fr.ENHANCE_YOUR_CALM] * ATTACKERS
 
 
+@EITHER
 @pytest.mark.parametrize("flood", [rapid_resets, pings, settings, window_updates])
 async def test_nor_does_it_go_on_where_the_peer_reads_nothing(connect, served, until, flood):
     before = served.descriptors()
@@ -132,6 +136,7 @@ async def test_nor_does_it_go_on_where_the_peer_reads_nothing(connect, served, u
     assert await until(lambda: served.descriptors() <= before)
 
 
+@EITHER
 async def test_resets_as_fast_as_they_can_be_sent_for_two_seconds(connect):
     """An attacker comes back as soon as it is thrown out."""
 

@@ -12,6 +12,8 @@ ECHO = "/test.Service/Echo"
 STREAM = "/test.Ordinary/Stream"
 MEGABYTE = 1024 * 1024
 
+EITHER = pytest.mark.parametrize("served", ["plain", "tls"], indirect=True)
+
 
 async def test_bytes_by_chance(connect):
     chance = random.Random(7)
@@ -22,6 +24,7 @@ async def test_bytes_by_chance(connect):
             await peer.rest()
 
 
+@EITHER
 async def test_bytes_by_chance_behind_a_greeting(connect):
     chance = random.Random(7)
     for _ in range(100):
@@ -30,6 +33,7 @@ async def test_bytes_by_chance_behind_a_greeting(connect):
         await peer.aclose()
 
 
+@EITHER
 async def test_frames_by_chance(connect):
     """Well-formed as frames, all else by chance."""
     chance = random.Random(7)
@@ -68,6 +72,7 @@ async def test_what_is_no_preface_is_closed(connect, first):
             await peer.rest()
 
 
+@EITHER
 async def test_half_frames_that_never_end(connect, served, until):
     before = served.descriptors()
     halves = [
@@ -83,6 +88,7 @@ async def test_half_frames_that_never_end(connect, served, until):
         await peer.aclose()
 
 
+@EITHER
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_bombs_of_compressed_zeros(connect, encoding):
     """300 MB in 300 kB. Refused without being inflated further than a message may be."""
@@ -96,6 +102,7 @@ async def test_bombs_of_compressed_zeros(connect, encoding):
             assert (await peer.end_of(stream_id))[1] == 8
 
 
+@EITHER
 async def test_bombs_of_header_fields(connect):
     """A field of 4,000 bytes in the dynamic table, referred to 10,000 times a block."""
     for _ in range(10):
@@ -107,6 +114,7 @@ async def test_bombs_of_header_fields(connect):
             assert (await peer.goaway())[1] == fr.ENHANCE_YOUR_CALM
 
 
+@EITHER
 async def test_slow_readers(connect, served):
     """Big answers, and nobody takes them: the memory is bounded, and the connections are dropped."""
     before = served.memory()
@@ -129,6 +137,7 @@ async def test_readers_that_open_no_window(connect, served):
     assert served.memory() < before + 4 * 60 * MEGABYTE
 
 
+@EITHER
 async def test_streams_whose_answers_nobody_reads(connect, served):
     before = served.memory()
     for _ in range(4):
@@ -148,9 +157,9 @@ async def test_200_silent_peers(connect, served, until):
     assert await until(lambda: served.descriptors() <= before)
 
 
-async def test_500_who_come_and_go(connect, peers, served):
+async def test_500_who_come_and_go(connect, served):
     for number in range(500):
-        peer = await peers.connect(served.port)
+        peer = await connect(greet=False)
         if number % 3:
             await peer.send(fr.PREFACE, fr.settings([]))
         if number % 3 == 2:
@@ -158,9 +167,9 @@ async def test_500_who_come_and_go(connect, peers, served):
         await peer.aclose()
 
 
-async def test_one_byte_at_a_time(connect, peers, served):
-    peer = await peers.connect(served.port)
+@EITHER
+async def test_one_byte_at_a_time(connect, served):
+    peer = await connect(greet=False)
     for byte in fr.PREFACE + fr.settings([]) + fr.SETTINGS_ACK + peer.call(1, ECHO, b"slowly"):
         await peer.send(bytes((byte,)))
     assert (await peer.end_of(1))[:2] == ([b"slowly"], 0)
-    await peer.aclose()

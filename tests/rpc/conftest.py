@@ -1,8 +1,10 @@
 """Helpers of the transport's tests: a client that says anything, and a service for all cardinalities."""
 
+import importlib
 import importlib.util
 import ssl
 import sys
+import types
 from pathlib import Path
 
 import purerpc
@@ -31,6 +33,49 @@ def peers():
 def wire():
     """Frames by hand, and the engine that hears them, without a socket."""
     return _load(Path(__file__).parent.parent / "wire" / "talking.py")
+
+
+@pytest.fixture(scope="session", params=["readable", "compiled"])
+def heads(request):
+    """The classes that read header blocks: HeaderDecoder, HuffmanDecoder, RequestHead, Variations."""
+    if request.param == "readable":
+        from hushar.rpc import header_blocks, huffman, request_head, variations  # noqa: PLC0415
+
+        return types.SimpleNamespace(
+            HeaderDecoder=header_blocks.HeaderDecoder,
+            HuffmanDecoder=huffman.HuffmanDecoder,
+            RequestHead=request_head.RequestHead,
+            Variations=variations.Variations,
+        )
+    try:
+        return importlib.import_module("hushar.rpc._hpack")
+    except ImportError as error:
+        pytest.skip(
+            f"needs tool: the compiled hushar.rpc._hpack (pip install -e . with a C compiler): {error}"
+        )
+
+
+@pytest.fixture(scope="session")
+def twins():
+    """hushar.rpc in both ways, compiled and readable, and their state."""
+    return _load(Path(__file__).parent / "twins.py")
+
+
+@pytest.fixture(scope="module", params=["compiled", "readable"])
+def way(request, twins):
+    """The engine's fast ways: compiled where they are built, and readable."""
+    from hushar.rpc import answers, fast_ways, server_engine  # noqa: PLC0415 - for those who ask for it
+
+    if request.param == "compiled":
+        if not twins.is_compiled():
+            pytest.skip(twins.NEEDS)
+        yield request.param
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server_engine, "take_calls", fast_ways.take_calls)
+        patch.setattr(server_engine, "read_at_once", fast_ways.read_at_once)
+        patch.setattr(answers, "reply_at_once", fast_ways.reply_at_once)
+        yield request.param
 
 
 class RawMessage:

@@ -6,6 +6,8 @@ import zlib
 import pytest
 from purerpc import Status, StatusCode
 
+pytestmark = pytest.mark.usefixtures("way")
+
 OK = Status(StatusCode.OK)
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from hushar.rpc import events as ev
 
+pytestmark = pytest.mark.usefixtures("way")
+
 REFUSED = {13: "headers 1 200/13 end", 12: "headers 1 200/12 end", 8: "headers 1 200/8 end"}
 STOP = "reset 1 NO_ERROR"
 

@@ -8,6 +8,8 @@ from purerpc import StatusCode
 
 from hushar.rpc.status import BadMetadata
 
+pytestmark = pytest.mark.usefixtures("way")
+
 
 def call_with(wire, *fields, peer="ipv4:127.0.0.1:1", **changed):
     talk = wire.Talk(peer=peer)

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("way")
+
 CALM = "goaway ENHANCE_YOUR_CALM"
 
 

@@ -87,6 +87,30 @@ class TestRawCalls:
             call.reply(b"nothing happens")
         assert server.in_flight == 0
 
+    async def test_calls_of_one_pass_end_each_by_its_own_deadline(self, start, autojump_clock):
+        held = []
+        server = Server(0)
+        server.add_raw_unary("/test.Service/Hold", held.extend)
+        server.add_raw_unary(ECHO, echo)
+        peer = await (await start(server))()
+        timeouts = {1: "5S", 3: "9S", 5: "2S", 7: "7S"}
+        await peer.send(
+            *(
+                peer.call(stream_id, "/test.Service/Hold", b"x", ("grpc-timeout", timeout))
+                for stream_id, timeout in timeouts.items()
+            ),
+            peer.call(9, ECHO, b"x", ("grpc-timeout", "1S")),
+        )
+        await trio.testing.wait_all_tasks_blocked()
+        begun = trio.current_time()
+        # Earlier than all that are watched.
+        await peer.send(peer.call(11, "/test.Service/Hold", b"x", ("grpc-timeout", "1S")))
+        assert (await peer.end_of(9))[1] == OK
+        for stream_id, seconds in [(11, 1), (5, 2), (1, 5), (7, 7), (3, 9)]:
+            assert (await peer.end_of(stream_id))[1] == 4
+            assert seconds - 0.5 < trio.current_time() - begun < seconds + 0.5
+        assert all(call.cancelled for call in held)
+
     async def test_an_exception_fails_those_that_are_not_answered(self, start, caplog):
         def half(calls):
             calls[0].reply(b"first")

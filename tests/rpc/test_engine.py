@@ -4,6 +4,8 @@ import pytest
 
 from hushar.rpc import events as ev
 
+pytestmark = pytest.mark.usefixtures("way")
+
 
 class TestFrameSizes:
     @pytest.mark.parametrize(

@@ -258,10 +258,12 @@ class TestHowMany:
 class TestDrain:
     @pytest.fixture
     def served(self, nursery, make_server):
-        """served(**settings): (server, event of its end, function that connects a peer)."""
+        """served(**settings): (server, event of its end); `hold` is a raw method."""
 
-        async def serve(**settings):
+        async def serve(*, hold=None, **settings):
             server = make_server(**settings)
+            if hold is not None:
+                server.add_raw_unary("/test.Service/Hold", hold)
             ended = trio.Event()
 
             async def run(task_status):
@@ -328,6 +330,7 @@ class TestDrain:
     async def test_with_nothing_in_flight_it_is_quick_even_where_nobody_answers(
         self, served, connect, autojump_clock
     ):
+        """Half a second for the PING, a quarter for what was sent before that: the process has two in all."""
         server, ended = await served()
         await connect(server.port)
         greeted = await connect(server.port)
@@ -335,7 +338,36 @@ class TestDrain:
         begun = trio.current_time()
         server.drain()
         await ended.wait()
-        assert trio.current_time() - begun < 2
+        assert 0.7 < trio.current_time() - begun < 1.2
+        assert (await greeted.goaway())[:2] == (0, fr.NO_ERROR)
+
+    async def test_who_answers_and_stays_has_a_second_to_leave(self, served, connect, autojump_clock):
+        server, ended = await served()
+        peer = await connect(server.port)
+        await peer.greet()
+        begun = trio.current_time()
+        server.drain()
+        ping = await peer.until(fr.PING)
+        await peer.send(fr.ping(ping.payload, ack=True))
+        await ended.wait()
+        assert 0.9 < trio.current_time() - begun < 1.3
+
+    async def test_a_call_that_ends_where_nobody_answers_holds_the_end_up_no_longer(
+        self, served, connect, autojump_clock
+    ):
+        held = []
+        server, ended = await served(hold=held.extend)
+        peer = await connect(server.port)
+        await peer.greet()
+        await peer.send(peer.call(1, "/test.Service/Hold"))
+        await trio.testing.wait_all_tasks_blocked()
+        begun = trio.current_time()
+        server.drain()
+        await trio.sleep(8)
+        held[0].reply(b"late")
+        assert (await peer.end_of(1))[:2] == ([b"late"], OK)
+        await ended.wait()
+        assert trio.current_time() - begun < 8.7
 
     @pytest.mark.parametrize("kind", ["raw", "unary", "both"])
     async def test_what_still_runs_after_drain_seconds_is_unavailable(

@@ -8,6 +8,8 @@ from purerpc import RpcFailedError, Status, StatusCode
 from hushar.rpc import events as ev
 from hushar.rpc.server_context import Budget
 
+pytestmark = pytest.mark.usefixtures("way")
+
 
 def said(talk):
     return [str(one) for one in talk.hear()]

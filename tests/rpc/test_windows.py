@@ -4,6 +4,8 @@ from collections import Counter
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("way")
+
 WIDE = 2**31 - 1
 
 

@@ -1,0 +1,106 @@
+"""The fuzzer of scripts/fuzz_kernel.py runs, for a moment, and finds what it is there to find."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hushar.features.vectorize import kernel_problem, make_vectorizer
+
+SCRIPT = Path(__file__).resolve().parent.parent.parent / "scripts" / "fuzz_kernel.py"
+NOT_BUILT = "needs tool: a C compiler; `pip install -e .` where one is builds hushar's compiled parts"
+
+
+@pytest.fixture(scope="module")
+def fuzzer():
+    spec = importlib.util.spec_from_file_location("hushar_fuzz_kernel", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+needs_kernel = pytest.mark.skipif(kernel_problem("cython") is not None, reason=NOT_BUILT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", [pytest.param("cython", marks=needs_kernel), "reference"])
+def test_no_difference(fuzzer, kernel):
+    became = fuzzer.fuzz(6_000, seed=1, kernel=kernel)
+    assert became.total() >= 6_000
+    assert min(became[what] for what in ("rows", "InvalidRequest", "UndecodableRequest")) > 300
+
+
+@pytest.mark.slow
+@needs_kernel
+def test_compiled_code_alone(fuzzer):
+    assert fuzzer.fuzz(6_000, seed=100, kernel_only=True).total() >= 6_000
+
+
+class Wrong:
+    """A vectorizer that is wrong about one thing."""
+
+    def __init__(self, plan, fault):
+        self.plan = plan
+        self.name = "wrong"
+        self._fault = fault
+        self._right = make_vectorizer(plan, "reference")
+
+    def count(self, messages):
+        return [count + (self._fault == "count" and count == 3) for count in self._right.count(messages)]
+
+    def check(self, message):
+        if self._fault != "check" or len(message) % 7:
+            self._right.check(message)
+
+    def begin(self, message):
+        return self._right.begin(message)
+
+    def vectorize(self, parts, rows):
+        result = self._right.vectorize(parts, rows)
+        if self._fault == "zero":
+            result.matrix[result.matrix.view(np.uint32) == 1 << 31] = 0
+        if self._fault == "neighbour" and len(parts) > 100:
+            result.matrix[-1, -1] += 1
+        if self._fault == "text":
+            for error in result.errors.values():
+                error.args = (error.args[0].replace("row", "line"),)
+        if self._fault == "parts" and len(parts) == 1 and rows[0] == 1:
+            result.matrix[:, 0] += 1
+        return result
+
+
+@pytest.mark.parametrize("fault", ["count", "check", "zero", "neighbour", "text", "parts"])
+def test_it_notices_a_kernel_that_is_wrong(fuzzer, monkeypatch, fault):
+    right = fuzzer.make_vectorizer
+
+    def make(plan, kernel):
+        return right(plan, kernel) if kernel == "reference" else Wrong(plan, fault)
+
+    monkeypatch.setattr(fuzzer, "make_vectorizer", make)
+    with pytest.raises((fuzzer.Difference, ValueError)) as caught:
+        fuzzer.fuzz(20_000, seed=1)
+    assert caught.value.__notes__[0].startswith("in the round of seed ")
+
+
+def test_a_difference_is_made_small_and_shown(fuzzer, monkeypatch, capsys):
+    right = fuzzer.make_vectorizer
+    monkeypatch.setattr(fuzzer, "kernel_problem", lambda kernel: None)
+    monkeypatch.setattr(
+        fuzzer,
+        "make_vectorizer",
+        lambda plan, kernel: right(plan) if kernel == "reference" else Wrong(plan, "zero"),
+    )
+    assert fuzzer.main(["--messages", "20000", "--seed", "3"]) == 1
+    shown = capsys.readouterr().out
+    (message,) = (line for line in shown.splitlines() if line.startswith("message: "))
+    assert len(message) < 1500
+    assert "the kernel is not the reference" in shown
+
+
+def test_without_a_kernel_it_says_so(fuzzer, monkeypatch, capsys):
+    monkeypatch.setattr(fuzzer, "kernel_problem", lambda kernel: "there is none")
+    assert fuzzer.main([]) == 2
+    assert capsys.readouterr().err == "there is none\n"
