@@ -5,6 +5,7 @@ Environments are kept and used again; `nox -s NAME -R` does not even look for ne
 """
 
 import os
+import shutil
 from pathlib import Path
 
 import nox
@@ -29,6 +30,12 @@ def group(*names: str) -> list[str]:
 def tests(session: nox.Session) -> None:
     """Run the test suite as scripts/test does; arguments go to pytest."""
     session.run("scripts/test", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
+def tests_reference(session: nox.Session) -> None:
+    """Run the test suite as `tests`, with the readable reference in the compiled kernel's place."""
+    session.run("scripts/test", *session.posargs, external=True, env={"HUSHAR_KERNEL": "reference"})
 
 
 @nox.session
@@ -111,6 +118,54 @@ def bench_transport(session: nox.Session) -> None:
     """Measure the transport beside other gRPC servers; arguments go to benchmark/transport.py."""
     session.install("-e", ".", *group("bench"))
     session.run("python", "benchmark/transport.py", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the engine and the kernel for minutes; `-- --seed 7` begins elsewhere."""
+    session.install("-e", ".", *group("test"))
+    session.run("python", "scripts/fuzz_engine.py", "--frames", "2000000", *session.posargs)
+    session.run("python", "scripts/fuzz_kernel.py", "--messages", "1000000", *session.posargs)
+
+
+@nox.session
+def sanitize(session: nox.Session) -> None:
+    """Build the compiled parts with the address and undefined-behaviour sanitizers, fuzz and test them.
+
+    In a copy of the sources, so that nothing built here is ever served. Needs gcc and its libasan.
+    `-- --seed 7` begins the fuzzing elsewhere.
+    """
+    session.install(
+        *PYPROJECT["build-system"]["requires"], *PYPROJECT["project"]["dependencies"], *group("test")
+    )
+    copy = Path(session.create_tmp()) / "sources"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(
+        ROOT, copy, ignore=shutil.ignore_patterns(".*", "build", "site", "*.so", "*.c", "*.egg-info")
+    )
+    sanitizers = "-fsanitize=address,undefined"
+    flags = f"{sanitizers} -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g1"
+    compiler = {"CC": "gcc", "HUSHAR_COMPILE_FLAGS": flags, "HUSHAR_LINK_FLAGS": sanitizers}
+    libraries = [
+        str(session.run("gcc", f"-print-file-name={name}", external=True, silent=True)).strip()
+        for name in ("libasan.so", "libstdc++.so")
+    ]
+    sanitized = {
+        "CI": "true",  # a part that was not built is a failure
+        "LD_PRELOAD": ":".join(libraries),
+        "PYTHONMALLOC": "malloc",  # so that each bytes object has its own limits
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+    with session.chdir(copy):
+        session.run("python", "setup.py", "build_ext", "--inplace", env=compiler)
+        sanitized["PYTHONPATH"] = str(copy)
+        kernel, engine = ("python", "scripts/fuzz_kernel.py"), ("python", "scripts/fuzz_engine.py")
+        session.run(*kernel, "--messages", "20000", *session.posargs, env=sanitized)
+        session.run(*kernel, "--kernel-only", "--messages", "200000", *session.posargs, env=sanitized)
+        tests = ("python", "-m", "pytest", "-q", "tests/kernel", "tests/fuzz/test_kernel.py")
+        session.run(*tests, env=sanitized)
+        session.run(*engine, "--frames", "100000", *session.posargs, env=sanitized)
 
 
 @nox.session(venv_backend="none")

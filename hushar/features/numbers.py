@@ -12,7 +12,6 @@ number of digits and one sticky digit for the rest.
 
 import re
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Final
 
 import numpy as np
@@ -57,6 +56,16 @@ def parse_numbers(
     return singles, np.isnan(doubles)
 
 
+def nearest_number(text: str) -> float:
+    """The float32 nearest to the decimal number in `text`, which is known to be one."""
+    double = float(text)
+    with np.errstate(over="ignore"):
+        single = np.float32(double)
+    if _midway(np.array([double]))[0]:
+        single = _nearest(text, double, single)
+    return float(single)
+
+
 def _midway(doubles: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which numbers lie exactly between two neighbouring float32."""
     size = np.abs(doubles)
@@ -95,7 +104,10 @@ def _compare(text: str, size: float) -> int:
     exponent += len(rest)
     if rest.strip("0"):
         kept, exponent = kept + "1", exponent - 1
-    decimal, exact = int(kept) * Fraction(10) ** exponent, Fraction(size)
+    # Both sides as integers: decimal · 10^exponent against numerator / denominator.
+    numerator, denominator = size.as_integer_ratio()
+    decimal: int = int(kept) * denominator * 10 ** max(exponent, 0)
+    exact: int = numerator * 10 ** max(-exponent, 0)
     return (decimal > exact) - (decimal < exact)
 
 

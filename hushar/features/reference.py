@@ -5,7 +5,7 @@ It is the yardstick of every faster implementation: same matrix bit for bit, sam
 Theory of operation. Reading goes row by row and sorts the values of each feature by element type into
 `_Cells`. Then each of these is one numpy array and one call of the feature's transformation, whose
 result goes into the matrix; cells that nothing was written to keep the default. A row with an error
-is remembered and its request read no further; the rows of such requests are cut out of the matrix at
+is remembered and its part read no further; the rows of such parts are cut out of the matrix at
 the end, so that they cost their neighbours nothing but time.
 
 Which error of a request (CONTRACT.md 1): the first row's, in it the first feature's in the plan; of
@@ -21,9 +21,11 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from hushar.errors import InvalidRequest, RequestError, UndecodableRequest
+from hushar.features.cells import Fault, fill, first_faults, without
 from hushar.features.interface import Column, Element
 from hushar.features.messages import located, unreadable, wrong_kind, wrong_length
 from hushar.features.plan import Plan, PlannedFeature
+from hushar.features.results import Vectorized
 from hushar.proto.internal_pb2 import NestedRequest
 from hushar.proto.structs_pb2 import DataType, InferenceRequest, InputRow
 
@@ -33,30 +35,13 @@ _ARRAYS: Final[Mapping[str, Element]] = {element.array_kind: element for element
 _NESTED_TAG: Final = NestedRequest.REQUEST_FIELD_NUMBER << 3 | 2
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Vectorized:
-    """The matrix of several requests."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows of one request that follow each other."""
 
-    matrix: NDArray[np.float32]
-    """C-contiguous `(rows, width)`: the rows of all requests without an error, in their order."""
-    rows: tuple[int, ...]
-    """For each request, its rows in the matrix; 0 for one with an error."""
-    errors: Mapping[int, RequestError]
-    """By position of the request; those that brought no rows because of what is in them."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class _Fault:
-    """A value that cannot be served; the smallest of a request is the one that is told."""
-
-    row: int
-    """In the matrix of all requests."""
-    position: int
-    """Of the feature in the plan."""
-    refusal: str = field(default="", compare=False)
-    """What is wrong with its kind or length; empty if one of its elements cannot be read."""
-    element: int = field(default=0, compare=False)
-    """Which one, in an array."""
+    inputs: Sequence[InputRow]
+    first: int = 0
+    """The index of the first of them in its request."""
 
 
 @dataclass(slots=True, eq=False)
@@ -101,6 +86,14 @@ class _Reader:
         cells.values.extend(values)
         return None
 
+    def fill(self, matrix: NDArray[np.float32], starts: NDArray[np.intp]) -> list[Fault]:
+        """Write what was taken into the matrix. Gives the first fault of each part."""
+        faults: list[Fault] = []
+        for cells in self.cells.values():
+            column = Column(cells.element, np.array(cells.values, dtype=cells.element.dtype))
+            faults += fill(matrix, self.feature, column, cells.rows, position=self.position, starts=starts)
+        return faults
+
 
 def open_request(message: bytes) -> InferenceRequest:
     """Decode a request, one level deeper than it came (CONTRACT.md 1, "Decoding, exactly").
@@ -120,56 +113,48 @@ def open_request(message: bytes) -> InferenceRequest:
         raise UndecodableRequest from error
 
 
-def vectorize(plan: Plan, requests: Sequence[InferenceRequest]) -> Vectorized:
-    """Fill one matrix with the rows of several requests.
+def vectorize(plan: Plan, parts: Sequence[Part]) -> Vectorized:
+    """Fill one matrix with the rows of several parts.
 
-    A request with a bad value has an InvalidRequest among the errors and no rows in the matrix.
+    A part with a bad value has an InvalidRequest among the errors and no rows in the matrix.
     """
-    counts = [len(request.inputs) for request in requests]
+    counts = [len(part.inputs) for part in parts]
     starts = np.cumsum([0, *counts], dtype=np.intp)
     readers = {feature.name: _Reader(position, feature) for position, feature in enumerate(plan.features)}
-    faults: list[_Fault] = []
-    for request, start in zip(requests, starts.tolist(), strict=False):
-        fault = _read(request.inputs, start, readers)
+    faults: list[Fault] = []
+    for part, start in zip(parts, starts.tolist(), strict=False):
+        fault = _read(part.inputs, start, readers)
         if fault is not None:
             faults.append(fault)
     matrix = np.empty((sum(counts), plan.width), np.float32)
     matrix[:] = plan.row_default
     for reader in readers.values():
-        for cells in reader.cells.values():
-            faults += _fill(matrix, reader, cells, starts)
+        faults += reader.fill(matrix, starts)
     if not faults:
-        return Vectorized(matrix, tuple(counts), {})
-    return _without_failed(plan, requests, matrix, starts, faults)
-
-
-def _without_failed(
-    plan: Plan,
-    requests: Sequence[InferenceRequest],
-    matrix: NDArray[np.float32],
-    starts: NDArray[np.intp],
-    faults: list[_Fault],
-) -> Vectorized:
-    """Cut out the rows of the requests that have a fault, and put the first of each into words."""
-    faults.sort()
-    of_request = _requests_of(np.array([fault.row for fault in faults], np.intp), starts)
-    failed, firsts = np.unique(of_request, return_index=True)
+        return Vectorized(matrix, counts, {})
     errors: dict[int, RequestError] = {}
-    for index, first in zip(failed.tolist(), firsts.tolist(), strict=True):
-        fault = faults[first]
-        inputs, feature = requests[index].inputs, plan.features[fault.position]
-        errors[index] = _error(fault, feature, inputs, int(starts[index]))
-    counts = np.diff(starts)
-    good = np.ones(len(requests), np.bool_)
-    good[failed] = False
-    return Vectorized(matrix[np.repeat(good, counts)], tuple(np.where(good, counts, 0).tolist()), errors)
+    for index, fault in first_faults(faults, starts).items():
+        part, feature = parts[index], plan.features[fault.position]
+        row = fault.row - int(starts[index])
+        errors[index] = _error(fault, feature, part.inputs[row], part.first + row)
+    return Vectorized(*without(matrix, counts, errors), errors)
 
 
-def _read(inputs: Iterable[InputRow], start: int, readers: Mapping[str, _Reader]) -> _Fault | None:
-    """Read the rows of one request up to the first that has a wrong kind or length."""
+def explain(feature: PlannedFeature, input_row: InputRow, row: int) -> InvalidRequest:
+    """The error of a row whose value of this feature cannot be served; `row` is its index in its request."""
+    reader = _Reader(0, feature)
+    fault = _read([input_row], 0, {feature.name: reader})
+    if fault is None:
+        matrix = np.empty((1, feature.stop), np.float32)
+        (fault,) = reader.fill(matrix, np.array([0, 1], np.intp))
+    return _error(fault, feature, input_row, row)
+
+
+def _read(inputs: Iterable[InputRow], start: int, readers: Mapping[str, _Reader]) -> Fault | None:
+    """Read the rows of one part up to the first that has a wrong kind or length."""
     reader_of, kind_of = readers.get, DataType.WhichOneof
     for row, input_row in enumerate(inputs, start):
-        first: _Fault | None = None
+        first: Fault | None = None
         features = input_row.features
         for name in features:
             reader = reader_of(name)
@@ -186,54 +171,21 @@ def _read(inputs: Iterable[InputRow], start: int, readers: Mapping[str, _Reader]
                 continue
             refusal = reader.receive(row, kind, value)
             if refusal is not None and (first is None or reader.position < first.position):
-                first = _Fault(row, reader.position, refusal)
+                first = Fault(row, reader.position, refusal)
         if first is not None:
             return first
     return None
 
 
-def _fill(
-    matrix: NDArray[np.float32], reader: _Reader, cells: _Cells, starts: NDArray[np.intp]
-) -> list[_Fault]:
-    """Transform the cells and write them into the matrix. Gives the first fault of each request."""
-    feature, count = reader.feature, len(cells.rows)
-    values = np.array(cells.values, dtype=cells.element.dtype)
-    try:
-        result = feature.transformation.transform(Column(cells.element, values))
-    except Exception as error:
-        # Only a plugin's raises; whoever reads the log must know which.
-        error.add_note(f"in the transformation {feature.type!r} of feature {feature.name!r}")
-        raise
-    block = result.values.reshape(count, feature.units, -1)
-    if result.unknown is not None:
-        unknown = result.unknown.reshape(count, feature.units, 1)
-        block = np.where(unknown, feature.default.reshape(feature.units, -1), block)
-    columns = slice(feature.start, feature.stop)
-    rows = slice(None) if count == len(matrix) else cells.rows
-    matrix[rows, columns] = block.reshape(count, feature.width)
-    if result.unparsable is None or not result.unparsable.any():
-        return []
-    bad_cells, elements = np.divmod(np.flatnonzero(result.unparsable), feature.units)
-    bad_rows = np.array(cells.rows, np.intp)[bad_cells]
-    _, firsts = np.unique(_requests_of(bad_rows, starts), return_index=True)
-    return [_Fault(int(bad_rows[at]), reader.position, element=int(elements[at])) for at in firsts]
-
-
-def _requests_of(rows: NDArray[np.intp], starts: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The request of each row of the matrix; `starts` has each request's first row, and the end."""
-    return np.searchsorted(starts, rows, side="right") - 1
-
-
-def _error(fault: _Fault, feature: PlannedFeature, inputs: Sequence[InputRow], start: int) -> InvalidRequest:
-    """The fault in words; `start` is the matrix row of the first of the request's `inputs`."""
-    row = fault.row - start
+def _error(fault: Fault, feature: PlannedFeature, input_row: InputRow, row: int) -> InvalidRequest:
+    """The fault in words; `row` is the index of `input_row` in its request."""
     text = fault.refusal
     if not text:
-        value = inputs[row].features[feature.name]
+        value = input_row.features[feature.name]
         kind = value.WhichOneof("data_type")
         assert kind is not None
         content, position = getattr(value, kind), None
         if kind in _ARRAYS:
             content, position = content.values[fault.element], fault.element
         text = unreadable(kind, content, position, feature.transformation.wants)
-    return InvalidRequest(located(text, feature=feature.name, row_id=inputs[row].row_id, row=row))
+    return InvalidRequest(located(text, feature=feature.name, row_id=input_row.row_id, row=row))

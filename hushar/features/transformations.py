@@ -52,7 +52,7 @@ class _Linear(Transformation):
     def __init__(self, parameters: Any) -> None:
         super().__init__(parameters)
         with np.errstate(all="ignore"):
-            self._offset, self._scale = self.offset_and_scale()
+            self.offset, self.scale = self.offset_and_scale()
 
     @abstractmethod
     def offset_and_scale(self) -> tuple[np.floating[Any], np.floating[Any]]:
@@ -62,7 +62,7 @@ class _Linear(Transformation):
         """Numbers only; integers are converted to `dtype` before the arithmetic."""
         with np.errstate(all="ignore"):
             values: NDArray[Any] = column.values.astype(self.dtype)
-            scaled = (values - self._offset) / self._scale
+            scaled = (values - self.offset) / self.scale
             return Transformed(scaled.astype(np.float32, copy=False).reshape(-1, 1))
 
 
@@ -273,12 +273,12 @@ class Embedding(_Vocabulary):
         super().__init__(parameters)
         vectors = list(self.parameters.embeddings.values())
         # The last row is for -1, the position of an unknown string.
-        self._table = np.array([*vectors, [0.0] * len(vectors[0])], dtype=np.float32)
+        self.table = np.array([*vectors, [0.0] * len(vectors[0])], dtype=np.float32)
 
     @property
     def unit(self) -> int:
         """The dimension of the vectors."""
-        return int(self._table.shape[1])
+        return int(self.table.shape[1])
 
     def words(self) -> Iterable[str]:
         """The strings that have a vector."""
@@ -288,7 +288,7 @@ class Embedding(_Vocabulary):
     def transform(self, column: Column) -> Transformed:
         """Strings only."""
         positions = self.positions(column)
-        return Transformed(self._table[positions], unknown=positions < 0)
+        return Transformed(self.table[positions], unknown=positions < 0)
 
 
 BUILTIN: Final[Mapping[str, type[Transformation]]] = MappingProxyType(

@@ -1,21 +1,38 @@
 """The one door to vectorization: which implementation runs is decided here and nowhere else."""
 
-from collections.abc import Sequence
-from typing import NewType, Protocol, cast
+import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
+from hushar.errors import RequestError
 from hushar.features import reference
+from hushar.features.columns import InputColumn, Strings, vectorize_columns
+from hushar.features.counting import count_rows
 from hushar.features.plan import Plan
-from hushar.features.reference import Vectorized
+from hushar.features.reference import Part
+from hushar.features.results import Reading, Vectorized
 from hushar.proto.structs_pb2 import InferenceRequest
 
-__all__ = ["Request", "Vectorized", "Vectorizer", "make_vectorizer"]
+try:
+    from hushar.features.kernel import KernelVectorizer
+except ImportError:
+    # Not built: there was no compiler.
+    KernelVectorizer = None  # type: ignore[assignment, misc]
 
-Request = NewType("Request", object)
-"""A decoded request, as its Vectorizer knows it; for everyone else a sealed box."""
+__all__ = [
+    "InputColumn",
+    "Reading",
+    "Strings",
+    "Vectorized",
+    "Vectorizer",
+    "kernel_name",
+    "kernel_problem",
+    "make_vectorizer",
+]
 
 
 class Vectorizer(Protocol):
-    """Messages in, matrix out. No state between calls; may be used by several threads at once."""
+    """Messages in, matrix out. Keeps nothing of a call; may be used by several threads at once."""
 
     @property
     def plan(self) -> Plan:
@@ -24,24 +41,63 @@ class Vectorizer(Protocol):
 
     @property
     def name(self) -> str:
-        """Which implementation this is: "reference"."""
+        """Which implementation this is: "cython" or "reference"."""
         ...
 
-    def open(self, message: bytes) -> Request:
-        """Read a serialized InferenceRequest.
+    def count(self, messages: Sequence[bytes]) -> list[int]:
+        """The rows of each message, by its top level alone; of one that does not decode some number.
+
+        Never raises.
+        """
+        ...
+
+    def check(self, message: bytes) -> None:
+        """Read all of a message.
 
         Raises:
             UndecodableRequest: the bytes are no InferenceRequest.
         """
         ...
 
-    def rows(self, request: Request) -> int:
-        """How many rows a request has; costs nothing once it is open."""
+    def begin(self, message: bytes) -> Reading:
+        """Begin with a message whose rows are read in several parts. Does not raise."""
         ...
 
-    def vectorize(self, requests: Sequence[Request]) -> Vectorized:
-        """One matrix of all requests. A request with a bad value gets its error and brings no rows."""
+    def vectorize(self, parts: Sequence[bytes | Reading], rows: Sequence[int]) -> Vectorized:
+        """One matrix of all parts.
+
+        Part i is a whole message, whose count is `rows[i]`, or the next `rows[i]` rows of a Reading, which is
+        there once at most.
+        One that does not decode, or that has a bad value, gets its error and brings no rows; where both
+        are so, it is undecodable. In a Reading's errors rows are numbered as in the whole message.
+
+        Raises:
+            ValueError: a message that decodes has other than `rows[i]` rows.
+        """
         ...
+
+    def vectorize_columns(
+        self, columns: Mapping[str, InputColumn], rows: int, row_ids: Sequence[str] = ()
+    ) -> Vectorized:
+        """The matrix of one call whose values come as a column for each feature; one part, so to speak.
+
+        Columns of features that the plan does not name are ignored, but that their strings must be UTF-8,
+        else the call is undecodable. `row_ids` (as many as rows, or none) are for the errors' texts.
+
+        Raises:
+            ValueError: a column is not of so many rows, or of an unknown type.
+        """
+        ...
+
+
+class _ReferenceReading(Reading):
+    """Decoded with its first part."""
+
+    __slots__ = ("request",)
+
+    def __init__(self, message: bytes) -> None:
+        super().__init__(message)
+        self.request: InferenceRequest | None = None
 
 
 class ReferenceVectorizer:
@@ -52,26 +108,86 @@ class ReferenceVectorizer:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
 
-    def open(self, message: bytes) -> Request:
+    def count(self, messages: Sequence[bytes]) -> list[int]:
         """See Vectorizer."""
-        return Request(reference.open_request(message))
+        return count_rows(messages)
 
-    def rows(self, request: Request) -> int:
+    def check(self, message: bytes) -> None:
         """See Vectorizer."""
-        return len(cast("InferenceRequest", request).inputs)
+        reference.open_request(message)
 
-    def vectorize(self, requests: Sequence[Request]) -> Vectorized:
+    def begin(self, message: bytes) -> Reading:
         """See Vectorizer."""
-        return reference.vectorize(self.plan, cast("Sequence[InferenceRequest]", requests))
+        return _ReferenceReading(message)
+
+    def vectorize(self, parts: Sequence[bytes | Reading], rows: Sequence[int]) -> Vectorized:
+        """See Vectorizer."""
+        started = time.perf_counter()
+        taken: list[Part] = []
+        errors: dict[int, RequestError] = {}
+        for index, (part, count) in enumerate(zip(parts, rows, strict=True)):
+            try:
+                taken.append(_take(part, count))
+            except RequestError as error:
+                errors[index] = error
+                taken.append(Part(()))
+        decode_us = (time.perf_counter() - started) * 1e6
+        result = reference.vectorize(self.plan, taken)
+        errors |= result.errors
+        for index, told in errors.items():
+            failed = parts[index]
+            if isinstance(failed, Reading):
+                failed.error = told
+        return Vectorized(result.matrix, result.rows, errors, decode_us)
+
+    def vectorize_columns(
+        self, columns: Mapping[str, InputColumn], rows: int, row_ids: Sequence[str] = ()
+    ) -> Vectorized:
+        """See Vectorizer."""
+        return vectorize_columns(self.plan, columns, rows, row_ids)
+
+
+def _take(part: bytes | Reading, count: int) -> Part:
+    """The next `count` rows of a part. Raises UndecodableRequest, or the error of a Reading before."""
+    if isinstance(part, bytes):
+        taken = Part(reference.open_request(part).inputs)
+    else:
+        assert isinstance(part, _ReferenceReading)
+        if part.error is not None:
+            raise part.error
+        if part.request is None:
+            part.request = reference.open_request(part.message)
+        taken = Part(part.request.inputs[part.row : part.row + count], part.row)
+        part.row += count
+    if len(taken.inputs) != count:
+        raise ValueError(f"{count} rows are asked for, the message has {len(taken.inputs)}")
+    return taken
+
+
+def kernel_name(kernel: str = "auto") -> str:
+    """Which implementation the setting `kernel` gives here: "cython" or "reference"."""
+    return "reference" if kernel == "reference" or KernelVectorizer is None else "cython"
 
 
 def kernel_problem(kernel: str) -> str | None:
     """What is wrong with the setting `kernel`: a sentence, or None."""
-    if kernel == "cython":
-        return "this build of hushar has no compiled kernel; take 'auto' or 'reference'"
+    if kernel == "cython" and KernelVectorizer is None:
+        return (
+            "the compiled kernel was not built with this installation; install a C compiler and Python's "
+            "headers and then hushar again, or take 'auto' or 'reference'"
+        )
     return None
 
 
-def make_vectorizer(plan: Plan) -> Vectorizer:
-    """The best implementation that is there for a plan."""
-    return ReferenceVectorizer(plan)
+def make_vectorizer(plan: Plan, kernel: str = "auto") -> Vectorizer:
+    """The implementation that the setting `kernel` names; "auto": the best that is there.
+
+    Raises:
+        ValueError: it is not there; see `kernel_problem`.
+    """
+    problem = kernel_problem(kernel)
+    if problem is not None:
+        raise ValueError(problem)
+    if kernel == "reference" or KernelVectorizer is None:
+        return ReferenceVectorizer(plan)
+    return KernelVectorizer(plan)

@@ -1,4 +1,4 @@
-"""Makers of configurations, requests and raw wire bytes for the tests of vectorization."""
+"""Implementations of vectorization, and makers of configurations, requests and raw wire bytes."""
 
 from types import SimpleNamespace
 
@@ -7,7 +7,7 @@ import pytest
 from hushar.features.plan import compile_plan
 from hushar.features.reference import open_request
 from hushar.features.transformations import BUILTIN
-from hushar.features.vectorize import make_vectorizer
+from hushar.features.vectorize import kernel_problem, make_vectorizer
 from hushar.proto.structs_pb2 import InferenceRequest
 from hushar.records import VectorizationDocument
 
@@ -40,9 +40,11 @@ def request_of(*rows, request_id="request"):
     return request
 
 
-def vectorize_requests(plan, *requests):
-    vectorizer = make_vectorizer(plan)
-    return vectorizer.vectorize([vectorizer.open(request.SerializeToString()) for request in requests])
+def vectorize_requests(vectorizer, *requests):
+    messages = [request.SerializeToString() for request in requests]
+    counts = vectorizer.count(messages)
+    assert counts == [len(request.inputs) for request in requests]
+    return vectorizer.vectorize(messages, counts)
 
 
 def varint(number):
@@ -73,9 +75,17 @@ def features_of(message):
     return found
 
 
+@pytest.fixture(scope="session", params=["reference", "cython"])
+def implementation(request):
+    """A function from a plan to a Vectorizer, for every implementation that there is."""
+    if kernel_problem(request.param) is not None:
+        pytest.skip("needs tool: a C compiler and Python's headers when hushar is installed")
+    return lambda plan: make_vectorizer(plan, request.param)
+
+
 @pytest.fixture(scope="session")
 def make():
-    """Configurations, plans and requests in short."""
+    """Configurations, plans, requests, and what a vectorizer makes of requests, in short."""
     return SimpleNamespace(
         document=document_of, plan=plan_of, request=request_of, vectorized=vectorize_requests
     )

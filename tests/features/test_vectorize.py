@@ -3,6 +3,8 @@
 The yardstick here is written from the contract alone: a value at a time, exact fractions, no numpy.
 """
 
+import copy
+import importlib.util
 import math
 import struct
 from dataclasses import dataclass
@@ -14,9 +16,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from hushar.errors import InvalidRequest, UndecodableRequest
+from hushar.features import vectorize
 from hushar.features.plan import compile_plan
 from hushar.features.transformations import BUILTIN
-from hushar.features.vectorize import make_vectorizer
+from hushar.features.vectorize import kernel_name, kernel_problem, make_vectorizer
 
 # ---- the yardstick ----------------------------------------------------------------------------
 
@@ -260,17 +263,9 @@ many_examples = settings(
 # ---- the tests --------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session", params=["reference"])
-def implementation(request):
-    """A function from a plan to a Vectorizer, for every implementation that there is."""
-    return {"reference": make_vectorizer}[request.param]
-
-
 def run(implementation, make, features, requests):
     vectorizer = implementation(compile_plan(make.document(**features), BUILTIN))
-    opened = [vectorizer.open(make.request(*rows).SerializeToString()) for rows in requests]
-    assert [vectorizer.rows(request) for request in opened] == [len(rows) for rows in requests]
-    return vectorizer.vectorize(opened)
+    return make.vectorized(vectorizer, *(make.request(*rows) for rows in requests))
 
 
 @pytest.mark.slow
@@ -281,7 +276,7 @@ def test_every_result_is_that_of_the_contract_bit_for_bit(implementation, make, 
     result = run(implementation, make, features, requests)
 
     assert result.errors == {}
-    assert result.rows == tuple(len(rows) for rows in requests)
+    assert list(result.rows) == [len(rows) for rows in requests]
     assert result.matrix.dtype == np.float32
     assert result.matrix.flags.c_contiguous
     expected = [row for rows in requests for row in expected_of(features, rows)]
@@ -374,32 +369,134 @@ class TestExamples:
     def test_requests_without_rows(self, implementation, make):
         result = run(implementation, make, EXAMPLE, [[], []])
 
-        assert (result.matrix.shape, result.rows, result.errors) == ((0, 10), (0, 0), {})
+        assert (result.matrix.shape, list(result.rows), result.errors) == ((0, 10), [0, 0], {})
 
     def test_no_requests(self, implementation, make):
         assert run(implementation, make, EXAMPLE, []).matrix.shape == (0, 10)
 
 
 class TestDoor:
-    def test_it_has_its_plan_and_its_name(self, make):
+    def test_it_has_its_plan(self, implementation, make):
         plan = make.plan(**EXAMPLE)
-        vectorizer = make_vectorizer(plan)
 
-        assert vectorizer.plan is plan
-        assert vectorizer.name == "reference"
+        assert implementation(plan).plan is plan
 
-    def test_what_is_no_request_is_undecodable(self, implementation, make):
+    def test_the_setting_decides_which_it_is(self, make):
+        plan = make.plan(**EXAMPLE)
+        best = kernel_name()
+
+        assert make_vectorizer(plan).name == make_vectorizer(plan, "auto").name == best
+        assert make_vectorizer(plan, "reference").name == kernel_name("reference") == "reference"
+        assert best in ("cython", "reference")
+
+    def test_the_compiled_one_is_there_where_it_was_built(self, make):
+        """Compiled parts that are quietly not used would go unnoticed."""
+        if importlib.util.find_spec("hushar.features._kernel") is None:
+            pytest.skip("needs tool: a C compiler and Python's headers when hushar is installed")
+
+        assert make_vectorizer(make.plan(**EXAMPLE), "cython").name == kernel_name() == "cython"
+        assert kernel_problem("cython") is None
+
+    def test_where_it_was_not_built_the_reference_serves(self, make, monkeypatch):
+        monkeypatch.setattr(vectorize, "KernelVectorizer", None)
+
+        assert make_vectorizer(make.plan(**EXAMPLE)).name == kernel_name() == "reference"
+        assert "a C compiler and Python's headers" in kernel_problem("cython")
+        assert kernel_problem("auto") is kernel_problem("reference") is None
+        with pytest.raises(ValueError, match="was not built"):
+            make_vectorizer(make.plan(**EXAMPLE), "cython")
+
+    @pytest.mark.parametrize("message", [b"\xff", b"\x12", b"\x12\x01"])
+    def test_what_is_no_request_is_undecodable(self, implementation, make, message):
+        vectorizer = implementation(make.plan(**EXAMPLE))
+        good = make.request({"age": ("float_value", 50)}).SerializeToString()
+
         with pytest.raises(UndecodableRequest):
-            implementation(make.plan(**EXAMPLE)).open(b"\xff")
+            vectorizer.check(message)
+        counts = vectorizer.count([good, message, good])
+        result = vectorizer.vectorize([good, message, good], counts)
+        assert isinstance(result.errors.pop(1), UndecodableRequest)
+        assert not result.errors
+        assert list(result.rows) == [1, 0, 1]
+        assert result.matrix[:, 0].tolist() == [1, 1]
+
+    def test_what_is_a_request_is_not(self, implementation, make):
+        vectorizer = implementation(make.plan(**EXAMPLE))
+
+        vectorizer.check(b"")
+        vectorizer.check(make.request({"age": ("string_value", "x")}).SerializeToString())
+
+    @pytest.mark.parametrize("claimed", [0, 1, 3])
+    def test_another_number_of_rows_than_there_are_is_the_callers_mistake(
+        self, implementation, make, claimed
+    ):
+        vectorizer = implementation(make.plan(**EXAMPLE))
+        message = make.request({"age": ("float_value", 50)}, {}).SerializeToString()
+
+        with pytest.raises(ValueError, match="rows"):
+            vectorizer.vectorize([message], [claimed])
+        assert vectorizer.vectorize([message], [2]).matrix[:, 0].tolist() == [1, 0]
 
     def test_nothing_is_remembered_between_calls(self, implementation, make):
         vectorizer = implementation(make.plan(**EXAMPLE))
-        full = vectorizer.open(make.request({"age": ("float_value", 50)}).SerializeToString())
-        empty = vectorizer.open(make.request({}).SerializeToString())
+        full, empty = make.request({"age": ("float_value", 50)}), make.request({})
 
-        first = vectorizer.vectorize([full]).matrix
-        second = vectorizer.vectorize([empty]).matrix
+        first = make.vectorized(vectorizer, full).matrix
+        second = make.vectorized(vectorizer, empty).matrix
 
         assert first[0, 0] == 1
         assert second[0, 0] == 0
-        assert vectorizer.vectorize([full]).matrix.tolist() == first.tolist()
+        assert make.vectorized(vectorizer, full).matrix.tolist() == first.tolist()
+
+
+class TestReadings:
+    """Messages that are read in several parts."""
+
+    def ages(self, make, *ages):
+        return make.request(*({"age": age} for age in ages)).SerializeToString()
+
+    def test_the_parts_are_the_whole(self, implementation, make):
+        vectorizer = implementation(make.plan(**EXAMPLE))
+        reading = vectorizer.begin(self.ages(make, *(("integer_value", 40 + 10 * i) for i in range(6))))
+        one = self.ages(make, ("integer_value", 0))
+
+        parts = [vectorizer.vectorize([one, reading, one], [1, rows, 1]) for rows in (1, 3, 0, 2)]
+
+        assert [part.matrix[:, 0].tolist() for part in parts] == [
+            [-4, 0, -4], [-4, 1, 2, 3, -4], [-4, -4], [-4, 4, 5, -4]
+        ]  # fmt: skip
+        assert reading.row == 6
+
+    def test_rows_in_errors_are_those_of_the_call(self, implementation, make):
+        vectorizer = implementation(make.plan(**EXAMPLE))
+        reading = vectorizer.begin(self.ages(make, *[("integer_value", 40)] * 3, ("string_value", "x")))
+
+        assert not vectorizer.vectorize([reading], [2]).errors
+        result = vectorizer.vectorize([reading], [2])
+        assert str(result.errors[0]).startswith("feature 'age' of row 3: does not accept string_value")
+        assert list(result.rows) == [0]
+        assert vectorizer.vectorize([reading], [1]).errors[0] is reading.error is result.errors[0]
+
+    def test_undecodable_before_bad(self, implementation, make):
+        vectorizer = implementation(make.plan(**EXAMPLE))
+        bad = self.ages(make, ("string_value", "x"), ("integer_value", 40))
+        reading = vectorizer.begin(bad + b"\x0a\x01\xff")
+
+        assert isinstance(vectorizer.vectorize([reading], [1]).errors[0], UndecodableRequest)
+
+    def test_a_copy_goes_on_where_it_was_made(self, implementation, make):
+        """What inference does before a plugin's transformation that may raise."""
+        vectorizer = implementation(make.plan(**EXAMPLE))
+        reading = vectorizer.begin(self.ages(make, *(("integer_value", 40 + 10 * i) for i in range(4))))
+        vectorizer.vectorize([reading], [1])
+        kept = copy.copy(reading)
+        vectorizer.vectorize([reading], [2])
+
+        assert vectorizer.vectorize([kept, reading], [1, 1]).matrix[:, 0].tolist() == [1, 3]
+        assert vectorizer.vectorize([kept], [2]).matrix[:, 0].tolist() == [2, 3]
+
+    def test_more_rows_than_are_left_are_the_callers_mistake(self, implementation, make):
+        vectorizer = implementation(make.plan(**EXAMPLE))
+
+        with pytest.raises(ValueError, match="rows"):
+            vectorizer.vectorize([vectorizer.begin(self.ages(make, ("integer_value", 40)))], [2])
