@@ -1,25 +1,19 @@
 """`hushar call`."""
 
 import json
-import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hushar.errors import ConfigurationError, Problem
+from hushar.cli.connecting import bytes_of, mistake, token_in
+from hushar.cli.connecting import tls as tls_of
 
 # What is heavy is imported in functions, to keep `hushar --help` fast.
 if TYPE_CHECKING:
-    import ssl
-
     from hushar.client import Client
     from hushar.proto.structs_pb2 import InferenceRequest, InferenceResponse, InputRow, OutputRow
-
-_COMMENT: Final = re.compile(r"(^|\s)#.*")
-_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
 
 @click.command("call")
@@ -65,14 +59,14 @@ def command(
 
     if not texts and json_file is None:
         raise click.UsageError("give rows: --row or --json")
-    ssl_context = _tls(ca_file) if tls or ca_file is not None else None
-    token = None if token_file is None else _token(token_file)
+    ssl_context = tls_of(ca_file) if tls or ca_file is not None else None
+    token = None if token_file is None else token_in(token_file)
     try:
         client = Client.connect(
             address, ssl_context=ssl_context, timeout_seconds=timeout_seconds, token=token
         )
     except ValueError as error:
-        raise _mistake("", str(error)) from error
+        raise mistake("", str(error)) from error
     request = InferenceRequest(request_id=request_id, inputs=_rows(texts, json_file, config))
     try:
         response = trio.run(_infer, client, request)
@@ -92,42 +86,8 @@ def _rows(texts: Sequence[str], json_file: str | None, config: str | None) -> "l
     rows = rows_from_texts(texts, source="--row", kinds=kinds)
     if json_file is not None:
         source = "standard input" if json_file == "-" else json_file
-        rows += rows_from_json(_bytes_of(json_file), source=source, kinds=kinds)
+        rows += rows_from_json(bytes_of(json_file), source=source, kinds=kinds)
     return rows
-
-
-def _bytes_of(json_file: str) -> bytes:
-    if json_file == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return Path(json_file).read_bytes()
-    except OSError as error:
-        raise _mistake(json_file, f"cannot be read: {error.strerror}") from error
-
-
-def _token(token_file: str) -> str:
-    """The first token of a file, written as the server's `auth.token_file` is; `-` for stdin."""
-    try:
-        text = _bytes_of(token_file).decode()
-    except UnicodeDecodeError as error:
-        raise _mistake(token_file, f"not UTF-8 text: byte {error.start}") from error
-    for line in text.splitlines():
-        token = _COMMENT.sub("", line).strip()
-        if _TOKEN.fullmatch(token):
-            return token
-        if token:
-            # Never shown: it may be a secret that was written in a wrong way.
-            raise _mistake(token_file, "a token is printable ASCII without blanks")
-    raise _mistake(token_file, "holds no token")
-
-
-def _tls(ca_file: str | None) -> "ssl.SSLContext":
-    from hushar.client import tls_context  # noqa: PLC0415
-
-    try:
-        return tls_context(ca_file)
-    except OSError as error:
-        raise _mistake(str(ca_file), f"no certificates can be read: {error.strerror or error}") from error
 
 
 async def _infer(client: "Client", request: "InferenceRequest") -> "InferenceResponse":
@@ -165,7 +125,3 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 def _printable(row_id: str) -> str:
     """A row id must not steer the terminal."""
     return row_id if row_id.isprintable() else json.dumps(row_id)
-
-
-def _mistake(source: str, message: str) -> ConfigurationError:
-    return ConfigurationError([Problem(source, "", message)])

@@ -19,6 +19,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "serve": "hushar.cli.serve",
     "check": "hushar.cli.check",
     "call": "hushar.cli.call",
+    "bench": "hushar.cli.bench",
     "logs": "hushar.cli.logs",
     "schema": "hushar.cli.schema",
     "plugins": "hushar.cli.plugins",

@@ -122,7 +122,7 @@ def test_the_demo_is_in_order(hushar):
 
 
 def test_options_are_checked_as_well(hushar, configure):
-    ran = hushar("check", configure(FEATURES), "--port", "70000", "--set", "kernel=cython")
+    ran = hushar("check", configure(FEATURES), "--port", "70000", "--set", "kernel=fast")
     assert (ran.status, ran.out) == (2, "")
     first, second = sorted(ran.err.splitlines())
     assert first.startswith("command line: --port: ")

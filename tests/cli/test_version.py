@@ -4,6 +4,7 @@ import importlib.metadata
 import platform
 
 import hushar as package
+from hushar.features.vectorize import kernel_name
 
 
 def test_it_says_the_versions_of_hushar_and_of_what_it_stands_on(hushar):
@@ -20,7 +21,13 @@ def test_it_is_the_version_of_the_installed_distribution(hushar):
     assert hushar("version").out.startswith(f"hushar {importlib.metadata.version('hushar')}\n")
 
 
-def test_it_says_which_kernel_vectorizes(hushar):
+def test_it_says_which_kernel_vectorizes(hushar, monkeypatch):
+    monkeypatch.delenv("HUSHAR_KERNEL", raising=False)
+    assert f"kernel: {kernel_name()}" in hushar("version").out.splitlines()
+
+
+def test_the_environment_decides_on_the_kernel(hushar, monkeypatch):
+    monkeypatch.setenv("HUSHAR_KERNEL", "reference")
     assert "kernel: reference" in hushar("version").out.splitlines()
 
 

@@ -1,0 +1,1 @@
+"""A load generator: what `hushar bench` does, without its command line."""

@@ -1,0 +1,156 @@
+"""When the calls of an open loop are due, and how to wait for that precisely.
+
+The schedule is fixed before the run: call number i is meant for begin + i / rate, whatever the server does.
+At more than FINE_RATE calls a second they are meant for the ticks of a clock: all calls of a tick leave
+together, so that the loop is not woken for each. No call waits for its tick: it is meant for it.
+"""
+
+import ctypes
+import math
+import os
+import select
+import struct
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import trio
+from numpy.typing import NDArray
+
+FINE_RATE: Final = 4_000.0
+"""Up to this rate every call has a moment of its own."""
+COARSE_RATE: Final = 40_000.0
+FINE_TICK: Final = 0.00025
+COARSE_TICK: Final = 0.001
+"""Of rates up to COARSE_RATE, and above; seconds."""
+
+SleepUntil = Callable[[float], Awaitable[None]]
+
+_CLOCK_MONOTONIC: Final = 1
+_TIMERFD_FLAGS: Final = os.O_NONBLOCK | os.O_CLOEXEC
+_TIMES: Final = struct.Struct("@qqqq")
+"""`struct itimerspec`: interval and value, seconds and nanoseconds each (64-bit systems)."""
+_EARLY: Final = 0.00006
+"""A timer is set so much earlier, since tasks run some 80 µs after it; what is left is waited for awake."""
+_AT_ONCE: Final = 20_000
+"""Calls that are found due in one step: a rate beyond all means must not keep answers from being read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Calls at a constant rate."""
+
+    begin: float
+    """On the run's clock, seconds."""
+    rate: float
+    """Calls a second."""
+    count: int
+    """Of all calls."""
+
+    @property
+    def tick(self) -> float:
+        """Seconds; 0 where every call has its own moment."""
+        if self.rate <= FINE_RATE:
+            return 0.0
+        return FINE_TICK if self.rate <= COARSE_RATE else COARSE_TICK
+
+    def time_of(self, index: int) -> float:
+        """The moment for which a call is meant."""
+        return self.times(index, index + 1)[0]
+
+    def times(self, start: int, stop: int) -> list[float]:
+        """Those of calls start … stop - 1."""
+        begin, rate, tick = self.begin, self.rate, self.tick
+        if not tick:
+            return [begin + index / rate for index in range(start, stop)]
+        a_tick = rate * tick
+        return [begin + math.floor(index / a_tick + 1e-9) * tick for index in range(start, stop)]
+
+    def moments(self, start: int, stop: int) -> NDArray[np.float64]:
+        """The same as `times` as an array, for very many."""
+        index = np.arange(start, stop, dtype=np.float64)
+        tick = self.tick
+        if not tick:
+            return self.begin + index / self.rate
+        return self.begin + np.floor(index / (self.rate * tick) + 1e-9) * tick
+
+    def due(self, now: float) -> int:
+        """How many calls are meant for a moment that is not later than `now`."""
+        elapsed = now - self.begin
+        if elapsed < 0:
+            return 0
+        tick = self.tick
+        if tick:
+            # All calls of the tick that has begun.
+            elapsed = (math.floor(elapsed / tick + 1e-9) + 1) * tick
+            return min(self.count, math.ceil(elapsed * self.rate - 1e-6))
+        return min(self.count, math.floor(elapsed * self.rate + 1e-6) + 1)
+
+
+class _Timer:
+    """A Linux timerfd: epoll itself waits in whole milliseconds, and up to one too long."""
+
+    def __init__(self) -> None:
+        """Raises OSError, AttributeError where there is none."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._set = libc.timerfd_settime
+        self.descriptor: int = libc.timerfd_create(_CLOCK_MONOTONIC, _TIMERFD_FLAGS)
+        if self.descriptor < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create")
+
+    async def sleep_until(self, when: float) -> None:
+        """Wait for a moment on trio's clock."""
+        left = when - _EARLY - trio.current_time()
+        if left > 0:
+            seconds = int(left)
+            times = _TIMES.pack(0, 0, seconds, max(1, int((left - seconds) * 1e9)))
+            self._set(self.descriptor, 0, times, None)
+            await trio.lowlevel.wait_readable(self.descriptor)
+        await trio.lowlevel.checkpoint()
+        while trio.current_time() < when:
+            await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """Release the descriptor."""
+        os.close(self.descriptor)
+
+
+@contextmanager
+def precise_sleep() -> Iterator[SleepUntil]:
+    """What waits for a moment as precisely as the system can: some 50 microseconds late.
+
+    kqueue does so by itself, and a clock that is not the system's (in tests) need not be precise.
+    """
+    timer = None
+    if sys.platform == "linux" and hasattr(select, "epoll") and _real_clock() and _TIMES.size == 32:
+        try:
+            timer = _Timer()
+        except (OSError, AttributeError):
+            timer = None
+    try:
+        yield trio.sleep_until if timer is None else timer.sleep_until
+    finally:
+        if timer is not None:
+            timer.close()
+
+
+def _real_clock() -> bool:
+    return type(trio.lowlevel.current_clock()).__name__ == "SystemClock"
+
+
+async def keep_pace(
+    schedule: Schedule, sleep_until: SleepUntil, due: Callable[[float, Sequence[float]], None]
+) -> None:
+    """Call `due(now, times)` whenever calls of the schedule are due, with the moments they are meant for."""
+    known = 0
+    while known < schedule.count:
+        await sleep_until(schedule.time_of(known))
+        now = trio.current_time()
+        reached = min(schedule.due(now), known + _AT_ONCE)
+        if reached > known:
+            times = schedule.times(known, reached)
+            known = reached
+            due(now, times)
