@@ -4,7 +4,6 @@ Both make whole gRPC calls of the echo method and count what is answered, END_ST
 """
 
 import itertools
-import os
 import random
 import resource
 import selectors
@@ -14,7 +13,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import hpack
 
@@ -181,7 +179,7 @@ def open_idle(address: str, path: str, count: int) -> list[socket.socket]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count + SPARE_DESCRIPTORS), hard))
     call = greeting() + next(requests(path, address, varied=False))
-    connections = []
+    connections: list[socket.socket] = []
     for _ in range(count):
         sock = _connect(address)
         sock.sendall(call)
@@ -194,15 +192,3 @@ def open_idle(address: str, path: str, count: int) -> list[socket.socket]:
         sock.sendall(b"".join(answers.replies))
         connections.append(sock)
     return connections
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def resident_bytes(pid: int) -> int:
-    """Resident memory of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")

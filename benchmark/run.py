@@ -1,124 +1,155 @@
-"""Load the server with the workloads W1–W4 and print calls per second.
+"""Measure hushar beside other servers, on one core, in one run, and hold it to its floors.
 
-    python benchmark/run.py                                  hushar, all workloads
-    python benchmark/run.py W1 W3 --compare purerpc          beside stock purerpc, in turns
-    python benchmark/run.py W2 --write DIRECTORY             write the workload's files, load nothing
+    python benchmark/run.py                        every section, about twenty minutes
+    python benchmark/run.py throughput latency     only these; the results of the others stay
+    python benchmark/run.py --quick                all of it in a fraction of the time, to see that it works
+    python benchmark/run.py --write DIRECTORY      write the workloads' files, measure nothing
 
-The server runs on one core and the load generator (h2load) on another. With --compare all servers are
-started before the first round and loaded in turns, so that what else happens on the machine happens to
-all of them. See docs/benchmark.md.
+Servers run on one core and the load on another; those that are compared are started before the first round
+and loaded in turns, so that what else happens on the machine happens to all of them. Writes results.md,
+results.json and plots into benchmark/results/ (--output; with --quick into a folder that is named at the
+end). See docs/benchmark.md.
 """
 
 import argparse
 import json
-import platform
-import statistics
+import os
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import hot_path
+from bench import Bench, Section, say
+from floors import floors
+from machine import ROOT, commit, machine, today, versions
+from plots import draw
+from publish import RESULTS, publish
+from report import markdown
+from sections import latencies, log_costs, memory, pressure, row_costs, stages, start, throughput
 from serve_and_load import (
+    AIO,
+    HUSHAR,
+    LOGGING,
+    PURERPC,
+    REFERENCE,
+    THREADS,
+    TONIC,
     BenchmarkError,
-    Load,
-    Running,
-    check_answer,
+    build_tonic,
     check_tools,
-    commands,
-    expected_scores,
-    load,
-    running,
 )
-from workloads import WORKLOADS, Workload, make
+from workloads import WORKLOADS, make
 
-WARM_UP_SECONDS = 1.0
+LEFT_OUT = (PURERPC, THREADS, TONIC)
+"""Servers that the sections can do without."""
+QUICK = (0.3, 0.2, 1)
+"""`--seconds`, `--warm-up`, `--rounds`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A section, and how much of `--seconds` a load of it takes."""
+
+    measure: Callable[[Bench], Section]
+    share: float = 1.0
+
+
+SECTIONS: Mapping[str, Part] = {
+    "throughput": Part(throughput.measure_few),
+    "connections": Part(throughput.measure_many),
+    "logging": Part(log_costs.measure),
+    "latency": Part(latencies.measure, 1.5),
+    "one-at-a-time": Part(latencies.measure_one_at_a_time, 0.7),
+    "rows": Part(row_costs.measure),
+    "memory": Part(memory.measure),
+    "start": Part(start.measure),
+    "kernel-vs-reference": Part(stages.measure),
+    "beside": Part(pressure.measure_beside, 1.5),
+    "overload": Part(pressure.measure_overload, 1.5),
+    "profile": Part(hot_path.measure, 2.0),
+}
 
 
 def main() -> int:
     """Run what the command line asks for. Status 2: something is missing or answers wrongly."""
     options = _options()
-    workloads = [make(name) for name in options.workloads or WORKLOADS]
     if options.write is not None:
-        for workload in workloads:
-            print(workload.write(options.write / workload.name))
+        for name in WORKLOADS:
+            print(make(name).write(options.write / name))
         return 0
+    # The load that is not h2load's is made by this process.
+    os.sched_setaffinity(0, {options.load_core})
+    output = options.output
+    if output is None:
+        output = Path(tempfile.mkdtemp(prefix="hushar-benchmark-")) if options.quick else RESULTS
     try:
         check_tools()
-        with tempfile.TemporaryDirectory() as directory:
-            results = [measure(workload, Path(directory, workload.name), options) for workload in workloads]
-    except BenchmarkError as error:
+        names = _servers(options.without)
+        for name in options.sections or SECTIONS:
+            _measure(name, options, names, output)
+    except (BenchmarkError, OSError, RuntimeError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 2
-    if options.output is not None:
-        options.output.write_text(json.dumps(_document(options, results), indent=2) + "\n")
+    if options.publish:
+        publish(json.loads((output / "results.json").read_text(encoding="utf-8")), ROOT)
+    print(output / "results.md")
     return 0
 
 
-def measure(workload: Workload, directory: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """All rounds of one workload; prints them, returns name → calls per second of each round."""
-    service = workload.write(directory)
-    expected = expected_scores(workload)
-    known = commands(service)
-    print(f"{workload.name}: {workload.summary}, {len(workload.request):,} bytes a request")
-    with ExitStack() as stack:
-        servers = [
-            stack.enter_context(running(name, known[name], options.server_core))
-            for name in dict.fromkeys(("hushar", *options.compare))
-        ]
-        rates: dict[str, list[float]] = {server.name: [] for server in servers}
-        for number in range(options.rounds + 1):
-            for server in servers:
-                # Round 0 is not counted: it warms up caches, arenas and the interpreter.
-                seconds = options.seconds if number else WARM_UP_SECONDS
-                how = Load(seconds, options.connections, options.streams, options.load_core)
-                rate = _one(server, workload, expected, directory / "request.grpc", how)
-                if number and not rate:
-                    raise BenchmarkError(f"{server.name} answered no call in {seconds:g} s; try --seconds")
-                if number:
-                    rates[server.name].append(rate)
-    _print(rates)
-    return {"workload": workload.name, "calls_per_second": rates}
+def _servers(without: Sequence[str]) -> list[str]:
+    """The servers that are to be measured, and can be here."""
+    names = [HUSHAR, REFERENCE, LOGGING, AIO, *(name for name in LEFT_OUT if name not in without)]
+    if TONIC in names and (missing := build_tonic()) is not None:
+        say(missing)
+        names.remove(TONIC)
+    return names
 
 
-def _one(
-    server: Running, workload: Workload, expected: NDArray[np.float32], request: Path, how: Load
-) -> float:
-    """One load between two checks of a real answer."""
-    size = check_answer(server, workload, expected)
-    rate = load(server, request, size, how)
-    check_answer(server, workload, expected)
-    return rate
+def _measure(name: str, options: argparse.Namespace, names: Sequence[str], output: Path) -> None:
+    """Measure a section and write all results again, this section's in the place of older ones."""
+    part = SECTIONS[name]
+    say(f"== {name}")
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        bench = Bench(
+            options.seconds * part.share,
+            options.rounds,
+            options.server_core,
+            options.load_core,
+            names,
+            Path(folder),
+            options.warm_up,
+        )
+        figures = part.measure(bench)
+    say(f"   {time.monotonic() - begun:.0f} s")
+    load = {"seconds": bench.seconds, "rounds": bench.rounds}
+    write(output, name, {"when": today(), "commit": commit(), "load": load, "figures": figures})
 
 
-def _print(rates: dict[str, list[float]]) -> None:
-    ours = statistics.median(rates["hushar"])
-    for name, each in rates.items():
-        median = statistics.median(each)
-        ratio = "" if name == "hushar" else f"   hushar is {ours / median:.2f} x"
-        rounds = "  ".join(f"{rate:10,.0f}" for rate in each)
-        print(f"  {name:9}{median:10,.0f} calls/s{ratio:22}   rounds: {rounds}", flush=True)
-
-
-def _document(options: argparse.Namespace, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What a result means nothing without: the machine, the versions, the load."""
-    return {
-        "machine": {"cpu": _cpu(), "system": platform.platform(), "python": platform.python_version()},
-        "load": {name: getattr(options, name) for name in ("seconds", "rounds", "connections", "streams")},
-        "results": list(results),
+def write(output: Path, name: str, section: Mapping[str, Any]) -> None:
+    """Write results.json, results.md and the plots, with this section's figures in place of older ones."""
+    output.mkdir(parents=True, exist_ok=True)
+    file = output / "results.json"
+    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"sections": {}}
+    sections = {
+        key: section if key == name else before["sections"].get(key)
+        for key in SECTIONS
+        if key == name or key in before["sections"]
     }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    figures = {key: each["figures"] for key, each in sections.items()}
+    found = {
+        "machine": machine(),
+        "versions": versions(),
+        "floors": [line.document() for line in floors(figures)],
+        "sections": sections,
+    }
+    file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    pictures = draw(figures, output)
+    (output / "results.md").write_text(markdown(found, pictures), encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:
@@ -127,20 +158,31 @@ def _options() -> argparse.Namespace:
     )
     add = parser.add_argument
     # Not `choices`: with `nargs="*"` argparse would check the empty list against them.
-    add("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)} (all)")
-    add("--compare", nargs="+", default=[], choices=["purerpc", "grpc.aio"], help="measure these too")
-    add("--seconds", type=float, default=5.0, help="of each load (%(default)s)")
+    add("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)} (all)")
+    add("--seconds", type=float, default=2.0, help="of each load (%(default)s); some sections take more")
     add("--rounds", type=int, default=3, help="loads of each server (%(default)s)")
-    add("--connections", type=int, default=4, help="(%(default)s)")
-    add("--streams", type=int, default=25, help="calls in flight a connection (%(default)s)")
+    add("--warm-up", type=float, default=0.7, help="seconds, before the first round (%(default)s)")
+    add("--without", nargs="+", default=[], choices=LEFT_OUT, help="servers that are not measured")
+    add("--quick", action="store_true", help="one round of short loads: figures mean nothing")
     add("--server-core", type=int, default=0, help="(%(default)s)")
     add("--load-core", type=int, default=1, help="(%(default)s)")
-    add("--output", type=Path, metavar="FILE.json", help="write all figures there, with the machine")
-    add("--write", type=Path, metavar="DIRECTORY", help="write the workloads' files and stop")
+    add("--output", type=Path, metavar="DIRECTORY", help="for the results (benchmark/results)")
+    add(
+        "--folder",
+        type=Path,
+        metavar="DIRECTORY",
+        help="on the disk that is logged to (the system's for temporary files)",
+    )
+    add("--publish", action="store_true", help="put the results into README.md and docs/performance.md")
+    add("--write", type=Path, metavar="DIRECTORY", help="write the workloads' files there and stop")
     options = parser.parse_args()
-    unknown = [name for name in options.workloads if name not in WORKLOADS]
+    unknown = [name for name in options.sections if name not in SECTIONS]
     if unknown:
-        parser.error(f"unknown workload {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
+        parser.error(f"unknown section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    if options.quick:
+        options.seconds, options.warm_up, options.rounds = QUICK
+    if options.publish and (options.quick or options.output):
+        parser.error("--publish publishes benchmark/results only")
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
     return options

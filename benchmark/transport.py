@@ -22,10 +22,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
-from raw_client import MESSAGE, closed_loop, cpu_seconds, one_by_one, open_idle, plan_calls, resident_bytes
+from processes import cpu_seconds, resident_bytes
+from raw_client import MESSAGE, closed_loop, one_by_one, open_idle, plan_calls
 from serve_and_load import (
+    AIO,
+    HUSHAR,
     PATH,
+    PURERPC,
     SERVERS,
+    THREADS,
     BenchmarkError,
     Load,
     Running,
@@ -39,8 +44,7 @@ from serve_and_load import (
 from transport_report import COUNTED, Figures, document, markdown, plot
 from workloads import make
 
-OURS_RAW, OURS, PURERPC, AIO, THREADS = "ours, raw", "ours", "purerpc", "grpc.aio", "grpcio threads"
-HUSHAR = "hushar serve"
+OURS_RAW, OURS, SERVE = "ours, raw", "ours", "hushar serve"
 LOADS = ("echo", "w1", "latency", "headers", "idle")
 WARM_UP_SECONDS = 1.0
 WARM_UP_CALLS = 200
@@ -164,7 +168,7 @@ def measure_echo(plan: Plan) -> None:
 
             def one(server: Running, seconds: float, c: int = connections, s: int = streams) -> float:
                 size = check_echo(server)
-                return load(server, request, size, Load(seconds, c, s, plan.load_core))
+                return load(server, request, size, Load(seconds, c, s, plan.load_core)).rate
 
             figure = f"echo {connections}x{streams}"
             in_turns(plan, servers, one, figure)
@@ -178,14 +182,12 @@ def measure_w1(plan: Plan) -> None:
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         known = commands(workload.write(Path(directory)))
         request = Path(directory, "request.grpc")
-        servers = start(
-            stack, plan, {HUSHAR: known["hushar"], PURERPC: known["purerpc"], AIO: known["grpc.aio"]}
-        )
+        servers = start(stack, plan, {SERVE: known[HUSHAR], PURERPC: known[PURERPC], AIO: known[AIO]})
         for connections, streams in ((4, 25), (100, 1)):
 
             def one(server: Running, seconds: float, c: int = connections, s: int = streams) -> float:
                 size = check_answer(server, workload, expected)
-                return load(server, request, size, Load(seconds, c, s, plan.load_core))
+                return load(server, request, size, Load(seconds, c, s, plan.load_core)).rate
 
             figure = f"W1 {connections}x{streams}"
             in_turns(plan, servers, one, figure)

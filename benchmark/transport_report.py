@@ -1,22 +1,17 @@
 """What `transport.py` has measured, as a document, a Markdown page and a plot; the floors it is held to."""
 
-import importlib.metadata
-import os
-import platform
 import re
 import statistics
-import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from machine import commit, machine, today, versions
+
 Figures = dict[str, dict[str, list[float]]]
 """Figure → server → one number a round."""
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("grpcio", "purerpc", "trio", "h2", "protobuf", "onnxruntime")
 TITLES = {
     "echo 4x25": "Echo, 4 connections × 25 calls in flight, calls/s",
     "echo 100x1": "Echo, 100 connections × 1 call in flight, calls/s",
@@ -67,15 +62,10 @@ FLOORS = (
 def document(figures: Figures, *, seconds: float, rounds: int, idle: int) -> dict[str, Any]:
     """All rounds, and what they mean nothing without: the machine, the versions, the load, the commit."""
     return {
-        "when": time.strftime("%Y-%m-%d", time.gmtime()),
+        "when": today(),
         "commit": commit(),
-        "machine": {
-            "cpu": cpu(),
-            "cores": os.cpu_count(),
-            "system": platform.platform(),
-            "python": platform.python_version(),
-        },
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "machine": machine(),
+        "versions": versions(),
         "load": {"seconds": seconds, "rounds": rounds, "idle_connections": idle},
         "figures": figures,
         "ratios": list(ratios(figures)),
@@ -179,27 +169,3 @@ def plot(found: Mapping[str, Any], target: Path) -> bool:
         re.sub(r"[ \t]+$", "", target.read_text(encoding="utf-8"), flags=re.M), encoding="utf-8"
     )
     return True
-
-
-def commit() -> str:
-    """The checkout's commit, with a plus where files differ from it; "unknown" outside of git."""
-    try:
-        run = [
-            subprocess.run(
-                ["git", *line], cwd=ROOT, capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for line in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--", "hushar"))
-        ]
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return run[0] + ("+" if run[1] else "")
-
-
-def cpu() -> str:
-    """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

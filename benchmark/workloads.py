@@ -66,41 +66,49 @@ class _Feature:
     draw: Callable[[np.random.Generator], tuple[DataType, NDArray[np.float32]]]
 
 
-def make(name: str) -> Workload:
-    """The workload of that name. Raises KeyError for another."""
-    return WORKLOADS[name]()
+def make(name: str, *, rows: int | None = None) -> Workload:
+    """The workload of that name, with another number of rows where one is given. KeyError for another."""
+    return WORKLOADS[name]() if rows is None else WORKLOADS[name](rows)
 
 
-def w1() -> Workload:
+def w1(rows: int = 1) -> Workload:
     """The Rust benchmark client's request."""
     feature = _Feature("feature1", {"type": "identity", "default_val": [0.0]}, _identity_float)
     model = onnx_models.mlp([1, 1], seed=1)
-    return _workload("W1", "1 row x 1 float feature, 1 -> 1", [feature], model, rows=1, seed=1)
+    return _workload("W1", "1 row x 1 float feature, 1 -> 1", [feature], model, rows=rows, seed=1)
 
 
-def w2() -> Workload:
+def w2(rows: int = 1) -> Workload:
     """A typical ranking or fraud call."""
     features = [_standardized(f"feature_{index:02d}", mean=0.5, std_dev=2.0) for index in range(50)]
     model = onnx_models.mlp([50, 32, 1], seed=2)
-    return _workload("W2", "1 row x 50 float features, 50 -> 32 -> 1", features, model, rows=1, seed=2)
+    return _workload("W2", "1 row x 50 float features, 50 -> 32 -> 1", features, model, rows=rows, seed=2)
 
 
-def w3() -> Workload:
+def w3(rows: int = 50) -> Workload:
     """Many rows: 281 KB of request."""
     features = [_standardized(f"user_feature_{index:03d}", mean=0.5, std_dev=2.0) for index in range(212)]
     model = onnx_models.mlp([212, 64, 32, 1], seed=3)
     summary = "50 rows x 212 float features, 212 -> 64 -> 32 -> 1"
-    return _workload("W3", summary, features, model, rows=50, seed=3)
+    return _workload("W3", summary, features, model, rows=rows, seed=3)
 
 
-def w4() -> Workload:
+def w4(rows: int = 1) -> Workload:
     """All seven transformations, scalars and arrays: 22 features, 1,002 columns."""
     model = onnx_models.mlp([1002, 512, 256, 5], seed=4)
     summary = "1 row x 22 features of all transformations, 1002 -> 512 -> 256 -> 5"
-    return _workload("W4", summary, list(_all_transformations()), model, rows=1, seed=4)
+    return _workload("W4", summary, list(_all_transformations()), model, rows=rows, seed=4)
 
 
-WORKLOADS: Mapping[str, Callable[[], Workload]] = {"W1": w1, "W2": w2, "W3": w3, "W4": w4}
+def slow(rows: int = 10) -> Workload:
+    """W2's rows, several a call, and a large model: a client can offer three times what is served."""
+    features = [_standardized(f"feature_{index:02d}", mean=0.5, std_dev=2.0) for index in range(50)]
+    model = onnx_models.mlp([50, 2048, 2048, 1], seed=5)
+    summary = f"{rows} rows x 50 float features, 50 -> 2048 -> 2048 -> 1"
+    return _workload("slow", summary, features, model, rows=rows, seed=5)
+
+
+WORKLOADS: Mapping[str, Callable[..., Workload]] = {"W1": w1, "W2": w2, "W3": w3, "W4": w4}
 
 
 def _workload(

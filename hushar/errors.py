@@ -6,7 +6,8 @@
     ├── RequestError            one call's error: a kind, and a sentence that is safe for its client
     │   ├── UndecodableRequest  INTERNAL: the bytes are no InferenceRequest
     │   ├── InvalidRequest      INVALID_ARGUMENT: a value, or a number of rows, that cannot be served
-    │   └── ModelFailed         INTERNAL: the model could not score the batch
+    │   ├── ModelFailed         INTERNAL: the model could not score the batch
+    │   └── Overloaded          RESOURCE_EXHAUSTED: too much is waiting; when to try again
     └── SinkError               a delivery failed and may be tried again: time-out, 5xx, no route
         ├── SinkRefused         everything is refused until someone acts: credentials, no such bucket
         └── SegmentRefused      this one segment is refused whatever is done: counts as an attempt
@@ -57,6 +58,7 @@ class ErrorKind(enum.Enum):
 
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
     INTERNAL = "INTERNAL"
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
 
 
 class RequestError(HusharError):
@@ -87,6 +89,21 @@ class ModelFailed(RequestError):
 
     def __init__(self) -> None:
         super().__init__("the model could not score this request; the server's log says why")
+
+
+class Overloaded(RequestError):
+    """So much is waiting that the call is refused at once.
+
+    `reason`: which limit of the section `batching`, without its `max_`: `queue_rows`, `queue_bytes` or
+    `queue_seconds`. `retry_ms`: the expected time until there is room, 1 to 60000.
+    """
+
+    kind = ErrorKind.RESOURCE_EXHAUSTED
+
+    def __init__(self, reason: str, retry_ms: int) -> None:
+        super().__init__("too many rows are waiting already")
+        self.reason = reason
+        self.retry_ms = retry_ms
 
 
 class SinkError(HusharError):

@@ -1,8 +1,11 @@
 """Frozen records, and the types of the callables, that cross from one room to another."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol
+
+NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class Call(Protocol):
@@ -14,8 +17,14 @@ class Call(Protocol):
         ...
 
     @property
-    def cancelled(self) -> bool:
-        """Whether nobody waits for the answer any more: cancelled, deadline over, connection lost."""
+    def over(self) -> bool:
+        """Whether nobody waits for the answer any more: it has one, or was cancelled, its deadline is
+        over, its connection lost."""
+        ...
+
+    @property
+    def deadline(self) -> float:
+        """When the call is over, on trio's clock; `math.inf` without a deadline."""
         ...
 
     def reply(self, message: bytes, /) -> None:
@@ -23,12 +32,11 @@ class Call(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Timings:
+class Timings(NamedTuple):
     """How long the stages of one batch took, in microseconds (CONTRACT.md 5)."""
 
     decode_us: float
-    """Reading the messages, before vectorization."""
+    """Reading the messages, before vectorization; 0 where that is one walk."""
     vectorization_us: float
     """`VectorizationTime`: features to matrix."""
     to_tensor_us: float
@@ -39,20 +47,24 @@ class Timings:
     """Assembling responses and log records."""
 
 
-@dataclass(frozen=True, slots=True)
-class BatchMetrics:
+Weighted = Sequence[tuple[float, int]]
+"""Values of calls, each with how many calls have it: those that came together waited together."""
+
+
+class BatchMetrics(NamedTuple):
     """What is measured of one batch: the metrics channel carries these."""
 
     rows: int
     """Rows in the matrix."""
     timings: Timings | None
     """None where no row reached the model."""
-    queue_us: tuple[float, ...] = ()
-    """For each call of the batch: from its arrival to the start of its decoding."""
-    answered_us: tuple[float, ...] = ()
-    """For each call answered OK: from its arrival to its answer."""
-    failed: tuple[str, ...] = ()
-    """For each call that failed: the name of its error's kind, such as INVALID_ARGUMENT."""
+    queue_us: Weighted = ()
+    """Of the batch's calls: from arrival to the start of the batch, of one that is cut into slices to that
+    of its first."""
+    answered_us: Weighted = ()
+    """Of the calls answered OK: from arrival to the answer."""
+    failed: Mapping[str, int] = NOTHING
+    """Calls that failed, by the name of their error's kind, such as INVALID_ARGUMENT."""
 
 
 @dataclass(frozen=True, slots=True)

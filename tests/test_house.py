@@ -227,3 +227,16 @@ def is_mutable(value: ast.expr) -> bool:
         called = value.func.attr if isinstance(value.func, ast.Attribute) else getattr(value.func, "id", "")
         return called in MUTABLE_CALLS
     return isinstance(value, ast.List | ast.Dict | ast.Set | ast.ListComp | ast.DictComp | ast.SetComp)
+
+
+class TestTests:
+    def test_no_fixture_that_runs_by_itself_is_async(self):
+        """pytest-trio runs an async fixture where a test asks for it by name, and nowhere else."""
+        never_run = [
+            f"{path.relative_to(ROOT)}: {function.name}"
+            for path in sorted((ROOT / "tests").rglob("*.py"))
+            for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(function, ast.AsyncFunctionDef)
+            and any("autouse=True" in ast.unparse(decorator) for decorator in function.decorator_list)
+        ]
+        assert never_run == []

@@ -4,7 +4,7 @@ import purerpc
 import trio
 from echo import METHOD, PATH, SERVICE, Bytes, arguments, ready
 
-from hushar.rpc import Server
+from hushar.rpc import RawCall, Server, reply_all
 
 MAX_CONNECTIONS = 15_000
 
@@ -14,12 +14,17 @@ async def echo(message: Bytes) -> Bytes:
     return message
 
 
+def answer(calls: list[RawCall]) -> None:
+    """Each with its own message."""
+    reply_all(calls, [call.message for call in calls])
+
+
 async def main() -> None:
     """Serve until killed."""
     options = arguments("hushar.rpc.Server.", "raw", "ordinary")
     server = Server(options.port, max_connections=MAX_CONNECTIONS)
     if options.kind == "raw":
-        server.add_raw_unary(PATH, lambda calls: [call.reply(call.message) for call in calls])
+        server.add_raw_unary(PATH, answer)
     else:
         service = purerpc.Service(SERVICE)
         service.add_method(METHOD, echo, purerpc.RPCSignature(purerpc.Cardinality.UNARY_UNARY, Bytes, Bytes))

@@ -3,7 +3,7 @@
 import asyncio
 
 import grpc
-from handler import Handler, arguments, ready
+from handler import MAX_MESSAGE_BYTES, Handler, arguments, ready
 
 from hushar.proto.structs_pb2 import InferenceRequest, InferenceResponse
 
@@ -21,7 +21,7 @@ async def main() -> None:
         request_deserializer=InferenceRequest.FromString,
         response_serializer=InferenceResponse.SerializeToString,
     )
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)])
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("hushar.Hushar", {"InferenceService": method}),)
     )

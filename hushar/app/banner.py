@@ -8,6 +8,7 @@ from typing import Any, TextIO
 import hushar
 from hushar.app.preparing import Prepared
 from hushar.config.service import ServiceConfiguration
+from hushar.features.vectorize import kernel_name
 from hushar.texts import visible
 
 log = logging.getLogger("hushar")
@@ -24,7 +25,7 @@ def facts(prepared: Prepared, address: str) -> Mapping[str, Any]:
         "model_id": prepared.served.model_id,
         "model_version": prepared.served.version,
         "runtime": f"{runtime.name} {runtime.version}",
-        "kernel": "reference",
+        "kernel": kernel_name(configuration.kernel),
         "inputs": [str(tensor) for tensor in runtime.inputs],
         "outputs": [
             f"{tensor} (scores)" if tensor == runtime.output else str(tensor) for tensor in runtime.outputs

@@ -9,6 +9,7 @@ A signal drains the listeners; with them the inner block ends, then the batcher,
 of the channels are closed, and the sidecars flush and return.
 """
 
+import dataclasses
 import errno
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -26,8 +27,9 @@ from hushar.app.reloading import Kept, Reloader
 from hushar.app.sidecars import Sidecars, make_sidecars
 from hushar.errors import ConfigurationError, Problem
 from hushar.features.vectorize import make_vectorizer
-from hushar.inference.batcher import Batcher, BatcherLimits
-from hushar.inference.placement import Placement
+from hushar.inference.admission import BatcherLimits
+from hushar.inference.answering import Answering
+from hushar.inference.batcher import Batcher
 from hushar.inference.scoring import Scorer
 from hushar.rpc import Server
 from hushar.services import native
@@ -49,8 +51,12 @@ async def serve(prepared: Prepared, *, stream: TextIO) -> bool:
     for warning in warnings_of(prepared):
         log.warning("%s", warning)
     with _configuration_errors(prepared):
-        sidecars = make_sidecars(prepared, [lambda: _gauges(endpoint.server, batcher)])
+        sidecars = make_sidecars(
+            prepared, gauges=[lambda: _gauges(endpoint.server, batcher)], totals=[lambda: _totals(batcher)]
+        )
         batcher = _make_batcher(prepared, sidecars)
+        if configuration.model.warmup:
+            await trio.to_thread.run_sync(batcher.rehearse)
         endpoint = make_endpoint(prepared, batcher)
         reloader = _make_reloader(prepared, endpoint)
         async with trio.open_nursery() as outermost:
@@ -98,23 +104,33 @@ def _leaves(group: BaseExceptionGroup[ConfigurationError]) -> Iterator[Configura
 def _gauges(server: Server, batcher: Batcher) -> Iterator[Counter]:
     """What an operator wants to know of this moment."""
     yield Counter("InFlight", server.in_flight, {})
-    yield Counter("QueuedCalls", batcher.statistics().waiting_calls, {})
+    statistics = batcher.statistics()
+    yield Counter("QueuedCalls", statistics.waiting_calls, {})
+    yield Counter("QueuedRows", statistics.waiting_rows, {})
+
+
+def _totals(batcher: Batcher) -> Iterator[Counter]:
+    """What has been counted since the start."""
+    for reason, calls in batcher.statistics().shed.items():
+        yield Counter("Shed", calls, {"reason": reason})
 
 
 def _make_batcher(prepared: Prepared, sidecars: Sidecars) -> Batcher:
-    batching = prepared.configuration.batching
-    logged = sidecars.log is not None
-    scorer = Scorer(
-        make_vectorizer(prepared.plan), prepared.served, max_rows=batching.max_rows, logged=logged
+    configuration = prepared.configuration
+    batching = configuration.batching
+    vectorizer = make_vectorizer(prepared.plan, configuration.kernel)
+    scorer = Scorer(vectorizer, prepared.served, logged=sidecars.log is not None)
+    answering = Answering(
+        native.refuse,
+        native.reply_all,
+        sidecars.metrics.outlet,
+        sidecars.log.outlet if sidecars.log else None,
+        when_spooled=configuration.log.acknowledge == "spooled",
     )
+    names = [field.name for field in dataclasses.fields(BatcherLimits)]
+    limits = BatcherLimits(**{name: getattr(batching, name) for name in names})
     return Batcher(
-        scorer,
-        BatcherLimits(batching.max_rows, batching.max_call_rows),
-        Placement(batching.offload),
-        refuse=native.refuse,
-        metrics=sidecars.metrics.outlet,
-        log_outlet=sidecars.log.outlet if sidecars.log else None,
-        answer_when_spooled=prepared.configuration.log.acknowledge == "spooled",
+        scorer, limits, answering, offload=batching.offload, concurrency=batching.inference_concurrency
     )
 
 

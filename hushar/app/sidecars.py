@@ -13,7 +13,7 @@ import trio
 from hushar.app.preparing import Prepared
 from hushar.errors import ConfigurationError
 from hushar.sidecars.log import LogSidecar
-from hushar.sidecars.metrics import Gauges, MetricsSidecar
+from hushar.sidecars.metrics import Gauges, MetricsSidecar, Totals
 from hushar.sidecars.settings import LogSettings, MetricsSettings, spool_problem
 from hushar.sidecars.spool import default_spool_dir
 from hushar.uris import local_path, scheme_of
@@ -50,9 +50,11 @@ class Sidecars:
                 self.metrics.close()
 
 
-def make_sidecars(prepared: Prepared, gauges: Sequence[Gauges] = ()) -> Sidecars:
+def make_sidecars(
+    prepared: Prepared, gauges: Sequence[Gauges] = (), totals: Sequence[Totals] = ()
+) -> Sidecars:
     """The sidecars of a prepared server; nothing of them runs yet. `gauges`: what goes into the metrics
-    as it is at the end of an interval."""
+    as it is at the end of an interval; `totals`: what has been counted, of which what was added goes in."""
     configuration = prepared.configuration
     log = None
     if prepared.log_sink is not None:
@@ -66,7 +68,7 @@ def make_sidecars(prepared: Prepared, gauges: Sequence[Gauges] = ()) -> Sidecars
         prepared.metric_sinks,
         model_id=configuration.model_id,
         model_version=prepared.served.version,
-        totals=() if log is None else (log.counters,),
+        totals=[*totals, *(() if log is None else (log.counters,))],
         gauges=gauges,
     )
     return Sidecars(log, metrics)

@@ -20,14 +20,22 @@ def kinds_from_file(path: Path) -> dict[str, str]:
     The vectorization that a service configuration names must be a path or a `file:` URI. Raises
     ConfigurationError, which names the file at fault.
     """
-    document = _read(path)
-    if "feature_transformations" not in document and _VECTORIZATION in document:
-        path = _local(path, document[_VECTORIZATION])
-        document = _read(path)
+    path = vectorization_file(path)
     try:
-        return kinds_from_vectorization(document)
+        return kinds_from_vectorization(_read(path))
     except ValueError as error:
         raise _error(path, str(error)) from None
+
+
+def vectorization_file(path: Path) -> Path:
+    """The vectorization configuration that a file is, or that the service configuration in it names.
+
+    Raises ConfigurationError, as `kinds_from_file`.
+    """
+    document = _read(path)
+    if "feature_transformations" not in document and _VECTORIZATION in document:
+        return _local(path, document[_VECTORIZATION])
+    return path
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -115,9 +115,19 @@ class BatchingSection(Section):
     """How waiting calls are joined into one matrix. A call never waits for another to arrive."""
 
     max_rows: Annotated[int, Field(ge=1)] = 1024
-    """Rows of one run of the model: waiting calls are joined up to it, a call with more runs in parts."""
+    """Rows of one run of the model: waiting calls are joined up to it, a call with more is cut."""
     max_call_rows: Annotated[int, Field(ge=1)] = 65536
     """Rows of a call; one with more is answered INVALID_ARGUMENT."""
+    max_queue_rows: Annotated[int, Field(ge=1)] = 65536
+    """Rows that may wait for their run. Above: RESOURCE_EXHAUSTED. A call that finds nothing waiting is
+    always accepted."""
+    max_queue_bytes: Bytes = 256 * 2**20
+    """Bytes of the calls that may wait for their run. Above: RESOURCE_EXHAUSTED."""
+    max_queue_seconds: Seconds = 1.0
+    """Seconds that a call may be expected to wait: rows that wait times the measured time a row. Above it,
+    or above what is left of the call's deadline: RESOURCE_EXHAUSTED."""
+    inference_concurrency: Workers = 1
+    """Runs of the model that may be under way at once, each in a worker thread of its own."""
     offload: Literal["auto", "always", "never"] = "auto"
     """Whether the model runs in a worker thread. "auto": by its measured time."""
 

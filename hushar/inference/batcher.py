@@ -2,40 +2,42 @@
 
 There is no timer: a call never waits for another to arrive. While one batch runs, the calls that
 come in queue up, and together they are the next batch.
+
+Theory of operation. `submit` is called by the transport's reader with all calls that one pass over its
+sockets has completed. Where nothing waits or is under way, and they will not take long, they are scored
+right there: their answers leave with the same flush, and no task is woken. What else there is waits in the
+queue, and `run` takes a matrix at a time from it, in the loop or in a thread (placement.py); between them
+the loop comes round, for reading and for timers. What can be refused is refused by `submit`.
 """
 
 import logging
+import math
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import trio
 
-from hushar.errors import InvalidRequest, ModelFailed, RequestError
+from hushar.errors import InvalidRequest, ModelFailed, Overloaded, RequestError
+from hushar.inference.admission import BYTES, ROWS, SECONDS, Admission, BatcherLimits
+from hushar.inference.answering import CANCELLED, Answering
+from hushar.inference.finishing import Finishing
+from hushar.inference.pace import Pace
 from hushar.inference.placement import Placement
-from hushar.inference.scoring import Answer, Opened, ScoredBatch, Scorer
-from hushar.records import BatchMetrics, Call, LogBatch, LogOutlet, MetricsOutlet
+from hushar.inference.queue import Arrival, Batch, CallQueue, Large, Origin, weight_of
+from hushar.inference.scoring import Scored, Scorer, Work
+from hushar.inference.threads import Threads
+from hushar.records import Call
 
 log = logging.getLogger("hushar.inference")
 
-_MICROS = 1e6
-
-CANCELLED = "CANCELLED"
-"""In the metrics: a call that nobody waited for any more, whether cancelled or past its deadline."""
-
-Refuse = Callable[[Call, RequestError], None]
-"""Answers a call with an error; what that is on the wire is the service's business."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatcherLimits:
-    """How much goes into a matrix, and into a call."""
-
-    max_rows: int
-    """Rows a matrix: calls are joined up to this many."""
-    max_call_rows: int
-    """Rows a call: more are INVALID_ARGUMENT."""
+TURN_SECONDS = 2e-4
+"""How long matrices may follow one another before the loop comes round: that costs as much as a short one."""
+REHEARSAL_SECONDS = 0.02
+"""How long `rehearse` goes on to larger matrices."""
+_EMPTY_ROW = b"\x12\x00"
+"""An input row without features, in a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,189 +45,251 @@ class BatcherStatistics:
     """What the batcher holds and has done."""
 
     waiting_calls: int
+    waiting_rows: int
     running_calls: int
     batches: int
     rows: int
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A call in the queue; `opened` once its message has been decoded."""
-
-    call: Call
-    received_unix_micros: int
-    arrived: float
-    opened: Opened | None = None
+    shed: Mapping[str, int]
+    """Calls that were refused for want of room, by reason: queue_rows, queue_bytes, queue_seconds."""
 
 
 class Batcher:
-    """The queue in front of the model, and the task that empties it."""
+    """The queue in front of the model, and the tasks that empty it."""
 
     def __init__(
         self,
         scorer: Scorer,
         limits: BatcherLimits,
-        placement: Placement,
+        answering: Answering,
         *,
-        refuse: Refuse,
-        metrics: MetricsOutlet,
-        log_outlet: LogOutlet | None = None,
-        answer_when_spooled: bool = False,
+        offload: str = "auto",
+        concurrency: int = 1,
+        clock: Callable[[], float] = trio.current_time,
     ) -> None:
-        """`log_outlet` is None where nothing is logged; with `answer_when_spooled` a response leaves
-        only once its record is in the spool."""
+        """`concurrency`: batches under way at once, each in a thread of its own. `clock`: that of the calls'
+        deadlines."""
         self._scorer = scorer
         self._limits = limits
-        self._placement = placement
-        self._refuse = refuse
-        self._metrics = metrics
-        self._log_outlet = log_outlet
-        self._answer_when_spooled = answer_when_spooled
-        self._queue: deque[_Waiting] = deque()
-        self._arrival = trio.Event()
+        self._answering = answering
+        self._concurrency = concurrency
+        self._clock = clock
+        self._pace = Pace(limits.max_rows, concurrency)
+        self._placement = Placement(offload, self._pace)
+        self._queue = CallQueue(limits.max_rows)
+        self._admission = Admission(limits, self._queue, self._pace)
+        self._at_once = min(limits.max_rows, limits.max_call_rows)
+        self._idle_tasks = trio.lowlevel.ParkingLot()
+        self._threads = Threads(concurrency + 1)
+        self._finishing = Finishing(scorer, answering, self._threads, offload, limits.max_call_rows)
+        self._running = 0
         self._running_calls = 0
-        self.thread_at_work = False
-        """Whether a thread is at work on a batch; after `run` has been cancelled: still."""
         self._batches = 0
         self._rows = 0
+        self._shed = dict.fromkeys((ROWS, BYTES, SECONDS), 0)
 
-    def submit(self, calls: Sequence[Call]) -> None:
-        """Take calls into the queue; each is answered later, in the event loop."""
-        received = time.time_ns() // 1000
-        arrived = time.perf_counter()
-        self._queue.extend(_Waiting(call, received, arrived) for call in calls)
-        self._arrival.set()
+    @property
+    def thread_at_work(self) -> bool:
+        """Whether a thread is at work on a batch; after `run` has been cancelled: still."""
+        return self._threads.at_work > 0
 
     def statistics(self) -> BatcherStatistics:
         """A snapshot."""
-        return BatcherStatistics(len(self._queue), self._running_calls, self._batches, self._rows)
+        queue = self._queue
+        return BatcherStatistics(
+            queue.calls, queue.rows, self._running_calls, self._batches, self._rows, dict(self._shed)
+        )
+
+    def rehearse(self) -> None:
+        """Score a few matrices of rows without features, to know beforehand about how long they take.
+
+        Blocks for about REHEARSAL_SECONDS, or as long as one row takes.
+        """
+        rows, begun = 1, time.perf_counter()
+        spent = 0.0
+        while rows <= self._limits.max_rows and spent < REHEARSAL_SECONDS / 2:
+            work = Work([_EMPTY_ROW * rows], [rows], [0])
+            seconds = math.inf
+            for _ in range(2):
+                # The first of a size also pays for memory.
+                started = time.perf_counter()
+                scored = self._scorer.score(work)
+                ended = time.perf_counter()
+                seconds, spent = min(seconds, ended - started), ended - begun
+                if scored.timings is None or spent > REHEARSAL_SECONDS:
+                    break
+            if scored.timings is None:
+                break
+            self._pace.rehearsed(rows, seconds)
+            # Less than that, but for the log's record, which is as long as its request.
+            self._finishing.pace.rehearsed(rows, scored.timings.encode_us / 1e6)
+            rows *= 2
+
+    # Calls come in
+
+    def submit(self, calls: Sequence[Call]) -> None:
+        """Take calls: each is answered or refused, now or later, in the event loop."""
+        arrived = time.perf_counter()
+        messages = [call.message for call in calls]
+        rows = self._scorer.count(messages)
+        total = sum(rows)
+        if (
+            total <= self._at_once
+            and len(calls) <= self._at_once
+            and self._running < self._concurrency
+            and not self._queue.calls
+            and not self._placement.in_thread(total)
+        ):
+            received = time.time_ns() // 1000
+            origin = Origin(arrived, received, len(calls))
+            batch = Batch(list(calls), messages, rows, [origin], total_rows=total)
+            self._begin(batch)
+            self._end(batch, *self._score(batch), arrived)
+            return
+        self._take_in(Arrival(list(calls), messages, rows, arrived, time.time_ns() // 1000))
+
+    def _take_in(self, arrival: Arrival) -> None:
+        """Let calls into the queue, or refuse them."""
+        calls, rows, queue = arrival.calls, arrival.rows, self._queue
+        now = self._clock()
+        weight, size = weight_of(rows), sum(map(len, arrival.messages))
+        earliest = min([call.deadline for call in calls], default=now)
+        if max(rows, default=0) <= self._at_once and self._admission.fits(weight, size, earliest - now):
+            queue.admit(weight, size, len(calls))
+            queue.put(arrival)
+        else:
+            self._take_each_in(arrival, now)
+        if queue.ready:
+            self._idle_tasks.unpark()
+
+    def _take_each_in(self, arrival: Arrival, now: float) -> None:
+        accepted = Arrival([], [], [], arrival.arrived, arrival.received)
+        failed: list[str] = []
+        refusal = self._admission.refusals(now)
+        for call, message, rows in zip(arrival.calls, arrival.messages, arrival.rows, strict=True):
+            error = self._problem(message, rows)
+            if error is None:
+                error = refusal(rows or 1, len(message), call.deadline)
+            if error is not None:
+                self._refuse(call, error)
+                failed.append(error.kind.name)
+                continue
+            self._queue.admit(rows or 1, len(message))
+            if rows > self._limits.max_rows:
+                self._queue.put_large(self._large(call, message, rows, arrival))
+            else:
+                accepted.calls.append(call)
+                accepted.messages.append(message)
+                accepted.rows.append(rows)
+        if accepted.calls:
+            self._queue.put(accepted)
+        if failed:
+            self._answering.count(failed)
+
+    def _large(self, call: Call, message: bytes, rows: int, arrival: Arrival) -> Large:
+        reading, slices = self._scorer.begin(message), self._scorer.slices(message)
+        return Large(call, message, rows, reading, slices, arrival.arrived, arrival.received)
+
+    def _problem(self, message: bytes, rows: int) -> RequestError | None:
+        """What is wrong with a call whatever else is going on: too many rows, but undecodable comes first."""
+        limit = self._limits.max_call_rows
+        if rows <= limit:
+            return None
+        try:
+            self._scorer.check(message)
+        except RequestError as error:
+            return error
+        return InvalidRequest(f"inputs: {rows} rows, at most {limit} are served in a call")
+
+    def _refuse(self, call: Call, error: RequestError) -> None:
+        if isinstance(error, Overloaded):
+            self._shed[error.reason] += 1
+        self._answering.refuse(call, error)
+
+    # Batches
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Score batches until cancelled."""
+        """Score what waits until cancelled."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._finishing.run)
+            for _ in range(self._concurrency):
+                await nursery.start(self._work)
+            task_status.started()
+
+    async def _work(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
+        last_turn = 0.0
         while True:
-            if not self._queue:
-                self._arrival = trio.Event()
-                await self._arrival.wait()
-            started = time.perf_counter()
-            batch = self._take()
-            if batch:
-                await self._serve(batch, started)
-            # The loop of a busy server must come round: reading, and timers, between any two batches.
-            await trio.lowlevel.checkpoint()
-
-    def _take(self) -> list[_Waiting]:
-        """The oldest calls that fit one matrix; a call larger than that goes alone."""
-        batch: list[_Waiting] = []
-        rows = 0
-        while self._queue:
-            waiting = self._queue[0]
-            if waiting.call.cancelled:
-                # Cancelled or past its deadline: nothing is computed for it.
-                self._metrics(BatchMetrics(0, None, failed=(CANCELLED,)))
-                self._queue.popleft()
+            if not self._queue.ready:
+                await self._idle_tasks.park()
+                last_turn = time.perf_counter()
                 continue
-            if not self._open(waiting):
-                self._queue.popleft()
-                continue
-            assert waiting.opened is not None
-            rows += waiting.opened.rows
-            if batch and rows > self._limits.max_rows:
-                break
-            batch.append(self._queue.popleft())
-        return batch
+            taken = time.perf_counter()
+            batch = self._queue.take(self._clock())
+            if self._queue.ready:
+                # There is enough for another task, if one is idle.
+                self._idle_tasks.unpark()
+            if batch.gone:
+                self._answering.count([CANCELLED] * batch.gone)
+            seconds = await self._serve(batch, taken) if batch.total_calls else 0.0
+            now = time.perf_counter()
+            if now - last_turn >= TURN_SECONDS or not self._queue.ready:
+                # The loop of a busy server must come round, for reading and for timers.
+                await trio.lowlevel.checkpoint()
+                last_turn = time.perf_counter()
+            if self._queue.ready:
+                self._pace.turned(seconds, time.perf_counter() - taken)
 
-    def _open(self, waiting: _Waiting) -> bool:
-        """Decode the call's message once; False if it was refused."""
-        if waiting.opened is not None:
-            return True
-        try:
-            waiting.opened = self._scorer.open(waiting.call.message, waiting.received_unix_micros)
-            if waiting.opened.rows > self._limits.max_call_rows:
-                limit = self._limits.max_call_rows
-                raise InvalidRequest(
-                    f"inputs: {waiting.opened.rows} rows, at most {limit} are served in a call"
-                )
-        except RequestError as error:
-            self._refuse(waiting.call, error)
-            self._metrics(BatchMetrics(0, None, failed=(error.kind.name,)))
-            return False
-        return True
+    async def _serve(self, batch: Batch, taken: float) -> float:
+        """Score a batch and answer its calls; the seconds that scoring took."""
+        self._begin(batch)
+        if self._placement.in_thread(batch.total_rows):
+            scored, seconds = await self._threads.run(partial(self._score, batch))
+        else:
+            scored, seconds = self._score(batch)
+        self._end(batch, scored, seconds, taken)
+        return seconds
 
-    async def _serve(self, batch: list[_Waiting], taken: float) -> None:
-        """Score a batch and answer its calls."""
-        opened = [waiting.opened for waiting in batch if waiting.opened is not None]
-        begun = time.perf_counter()
-        self._running_calls = len(batch)
+    def _begin(self, batch: Batch) -> None:
+        self._running += 1
+        self._running_calls += batch.total_calls
+        self._admission.under_way_rows += batch.total_rows
+
+    def _score(self, batch: Batch) -> tuple[Scored, float]:
+        """Seconds are without a hop to a thread."""
+        work = Work(batch.messages, batch.rows, batch.received)
+        if batch.large is not None:
+            work.reading, work.slices = batch.large.reading, batch.large.slices
+            work.slice_rows = batch.slice_rows
+        started = time.perf_counter()
         try:
-            if self._placement.in_thread(sum(each.rows for each in opened)):
-                # Cancelled only when the server ends: then nobody waits for what the thread still does.
-                self.thread_at_work = True
-                scored, seconds = await trio.to_thread.run_sync(
-                    _timed, self._scorer, opened, abandon_on_cancel=True
-                )
-            else:
-                scored, seconds = _timed(self._scorer, opened)
+            scored = self._scorer.score(work)
         except Exception:
             # Nothing that a request holds may get here; if it does, its callers must not wait for ever.
             log.exception("scoring a batch failed")
-            scored, seconds = ScoredBatch(tuple(Answer(error=ModelFailed()) for _ in batch), 0, None), 0.0
-        finally:
-            self._running_calls = 0
-        self.thread_at_work = False
-        self._placement.measured(scored.rows, seconds)
+            scored = Scored(errors={index: ModelFailed() for index in range(batch.total_calls)})
+        return scored, time.perf_counter() - started
+
+    def _end(self, batch: Batch, scored: Scored, seconds: float, taken: float) -> None:
+        """Book a batch, and answer what is done with it."""
+        self._running -= 1
+        self._running_calls -= batch.total_calls
+        self._admission.under_way_rows -= batch.total_rows
         self._batches += scored.rows > 0
         self._rows += scored.rows
-        answered, failed = self._answer(batch, scored)
-        now = time.perf_counter()
-        decode_us = (begun - taken) * _MICROS
-        self._metrics(
-            BatchMetrics(
-                scored.rows,
-                replace(scored.timings, decode_us=decode_us) if scored.timings else None,
-                queue_us=tuple((taken - waiting.arrived) * _MICROS for waiting in batch),
-                answered_us=tuple((now - waiting.arrived) * _MICROS for waiting in answered),
-                failed=tuple(failed),
-            )
-        )
+        self._pace.measured(scored.rows, seconds)
+        self._answering.answer(batch, scored, taken)
+        if batch.large is not None:
+            self._go_on(batch.large, scored, scored.errors.get(len(batch.calls)))
 
-    def _answer(self, batch: list[_Waiting], scored: ScoredBatch) -> tuple[list[_Waiting], list[str]]:
-        """Reply to each call, or refuse it, and hand the records of those answered to the log.
+    # Large calls
 
-        Returns the calls that were answered, and the outcome of each that was not.
-        """
-        answered: list[_Waiting] = []
-        failed: list[str] = []
-        replies: list[tuple[Call, bytes]] = []
-        records: list[bytes] = []
-        for waiting, answer in zip(batch, scored.answers, strict=True):
-            if waiting.call.cancelled:
-                failed.append(CANCELLED)
-            elif answer.error is not None:
-                failed.append(answer.error.kind.name)
-                self._refuse(waiting.call, answer.error)
-            else:
-                answered.append(waiting)
-                replies.append((waiting.call, answer.response))
-                if answer.log_record:
-                    records.append(answer.log_record)
-
-        def reply() -> None:
-            for call, response in replies:
-                call.reply(response)
-
-        if self._log_outlet is None or not records:
-            reply()
-        elif not self._answer_when_spooled:
-            reply()
-            self._log_outlet(LogBatch(tuple(records)))
-        elif not self._log_outlet(LogBatch(tuple(records), reply)):
-            # Not taken: the loss is counted there, and logging never fails a call.
-            reply()
-        return answered, failed
-
-
-def _timed(scorer: Scorer, opened: Sequence[Opened]) -> tuple[ScoredBatch, float]:
-    started = time.perf_counter()
-    scored = scorer.score(opened)
-    return scored, time.perf_counter() - started
+    def _go_on(self, large: Large, scored: Scored, error: RequestError | None) -> None:
+        """After a slice: the next one will be taken from the queue, unless this was the last."""
+        large.under_way = False
+        if scored.reading is not None:
+            large.reading = scored.reading
+        if error is not None or large.call.over:
+            self._queue.drop(large)
+            self._answering.fail(large.call, error or ModelFailed())
+        elif not large.left:
+            self._finishing.put(large)

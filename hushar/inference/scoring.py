@@ -1,167 +1,216 @@
-"""One batch: requests to matrix, matrix to scores, scores to responses and log records.
+"""One batch: messages to matrix, matrix to scores, scores to responses and log records.
 
 `Scorer.score` is a plain function without side effects on anything but its result, so that a batch
-can run in the event loop or in a worker thread, vectorized, run and spliced in one hop.
+can run in the event loop or in a worker thread: vectorized, run and spliced in one hop.
 """
 
 import logging
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hushar.errors import ModelFailed, RequestError
-from hushar.features.vectorize import Vectorizer
-from hushar.inference import splice
+from hushar.features.vectorize import Reading, Vectorized, Vectorizer
+from hushar.inference.splice import Logged, Slices, Splice, Spliced, choose
 from hushar.models.scores import as_scores
 from hushar.models.served import ServedModel
 from hushar.records import Timings
 
 log = logging.getLogger("hushar.inference")
 
+COMPLAINT_SECONDS = 10.0
+"""The least time between two lines of the log about a model that fails."""
 _MICROS = 1e6
+_NONE: NDArray[np.float32] = np.empty((0, 0), np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A call's message, decoded and counted."""
+@dataclass(slots=True, eq=False)
+class Work:
+    """What is to be scored: whole messages, and then perhaps the next rows of a larger one."""
 
-    message: bytes
-    request: Any
-    """What the vectorizer made of the message."""
-    rows: int
-    received_unix_micros: int
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What becomes of one call: a response and its log record, or an error."""
-
-    response: bytes = b""
-    log_record: bytes = b""
-    """Empty where nothing is logged."""
-    error: RequestError | None = None
+    messages: Sequence[bytes]
+    rows: Sequence[int]
+    """Of each message."""
+    received: Sequence[int]
+    """When each message arrived, in microseconds since the epoch."""
+    reading: Reading | None = None
+    slice_rows: int = 0
+    slices: Slices | None = None
+    """Where the answer of what is read by `reading` is put together."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredBatch:
-    """What becomes of a batch: one answer for each call, and what the stages cost."""
+@dataclass(slots=True, eq=False)
+class Scored:
+    """What becomes of a batch."""
 
-    answers: tuple[Answer, ...]
-    rows: int
-    timings: Timings | None
-    """None where no row reached the model. `decode_us` is 0 here: decoding is done when opening."""
+    responses: list[bytes] = field(default_factory=list)
+    """Of the whole messages without an error, in their order."""
+    records: list[bytes] = field(default_factory=list)
+    """Log records of the same; empty where nothing is logged."""
+    errors: dict[int, RequestError] = field(default_factory=dict)
+    """By position; that of a slice comes after those of the whole messages."""
+    reading: Reading | None = None
+    """The slice's, as it is now: after a failure it is another object."""
+    rows: int = 0
+    """Of the matrix whose run has ended."""
+    timings: Timings | None = None
+    """None where no row reached the model."""
 
 
 class Scorer:
     """Scores batches with one vectorizer and one model. Safe to use from several threads at once."""
 
-    def __init__(self, vectorizer: Vectorizer, model: ServedModel, *, max_rows: int, logged: bool) -> None:
+    def __init__(
+        self, vectorizer: Vectorizer, model: ServedModel, *, logged: bool, splice: Splice | None = None
+    ) -> None:
+        """`splice`: the one that goes with the vectorizer, unless it is given."""
+        self.count = vectorizer.count
+        self.check = vectorizer.check
+        self.begin = vectorizer.begin
         self._vectorizer = vectorizer
         self._model = model
-        self._max_rows = max_rows
         self._logged = logged
+        self._splice = splice or choose(vectorizer.name)
         self._model_id = model.model_id.encode()
         self._model_version = model.version.encode()
+        self._complaints = _Complaints()
 
-    def open(self, message: bytes, received_unix_micros: int) -> Opened:
-        """Decode a message. Raises UndecodableRequest."""
-        request = self._vectorizer.open(message)
-        return Opened(message, request, self._vectorizer.rows(request), received_unix_micros)
-
-    def score(self, batch: Sequence[Opened]) -> ScoredBatch:
-        """Score all calls of the batch; each gets its own answer or its own error."""
+    def score(self, work: Work) -> Scored:
+        """Score everything; each message, and the slice, gets its answer or its own error."""
+        reading = work.reading
+        parts: Sequence[bytes | Reading] = work.messages
+        rows = work.rows
+        if reading is not None:
+            parts, rows = [*parts, reading], [*rows, work.slice_rows]
+            first_row = reading.row
         started = time.perf_counter()
         try:
-            # A plugin's transformation may raise as a model may.
-            vectorized = self._vectorizer.vectorize([opened.request for opened in batch])
-            vectorization_us = (time.perf_counter() - started) * _MICROS
+            vectorized = self._vectorizer.vectorize(parts, rows)
+            ready = time.perf_counter()
             scores, to_tensor_us, inference_us = self._run(vectorized.matrix)
+            begun = time.perf_counter()
+            scored = self._cut(work, vectorized, scores)
         except Exception as error:
-            return self._after_failure(batch, error)
-        if not len(scores):
-            return ScoredBatch(self._cut(batch, vectorized.rows, vectorized.errors, scores), 0, None)
-        started = time.perf_counter()
-        answers = self._cut(batch, vectorized.rows, vectorized.errors, scores)
-        encode_us = (time.perf_counter() - started) * _MICROS
-        timings = Timings(0.0, vectorization_us, to_tensor_us, inference_us, encode_us)
-        return ScoredBatch(answers, len(scores), timings)
+            return self._each_alone(work, 0 if reading is None else first_row, error)
+        if len(scores):
+            scored.timings = Timings(
+                vectorized.decode_us,
+                (ready - started) * _MICROS - vectorized.decode_us,
+                to_tensor_us,
+                inference_us,
+                (time.perf_counter() - begun) * _MICROS,
+            )
+        return scored
 
     def _run(self, matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, float]:
-        """The scores of all rows, at most `max_rows` of them in one run of the model; microseconds."""
-        if not len(matrix):
-            return np.empty((0, 0), np.float32), 0.0, 0.0
+        """The scores of all rows; microseconds of the way to the tensor, and of the model."""
+        rows = len(matrix)
+        if not rows:
+            return _NONE, 0.0, 0.0
         runtime = self._model.runtime
-        parts: list[NDArray[np.float32]] = []
-        to_tensor = inference = 0.0
-        for start in range(0, len(matrix), self._max_rows):
-            part = matrix[start : start + self._max_rows]
-            begun = time.perf_counter()
-            tensor = runtime.to_tensor(part)
-            ready = time.perf_counter()
-            scores = runtime.run(tensor)
-            done = time.perf_counter()
-            parts.append(as_scores(scores, len(part)))
-            to_tensor += ready - begun
-            inference += done - ready
-        joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return joined, to_tensor * _MICROS, inference * _MICROS
+        begun = time.perf_counter()
+        tensor = runtime.to_tensor(matrix)
+        ready = time.perf_counter()
+        scores = as_scores(runtime.run(tensor), rows)
+        done = time.perf_counter()
+        return scores, (ready - begun) * _MICROS, (done - ready) * _MICROS
 
-    def _after_failure(self, batch: Sequence[Opened], error: Exception) -> ScoredBatch:
-        """A model that fails on a joined batch may fail for one call's rows: run each call alone."""
-        if len(batch) == 1:
-            log.error("scoring with the model %s failed on a batch", self._model.model_id, exc_info=error)
-            return ScoredBatch((Answer(error=ModelFailed()),), 0, None)
-        alone = [self.score([opened]) for opened in batch]
-        timings = [scored.timings for scored in alone if scored.timings is not None]
-        return ScoredBatch(
-            tuple(scored.answers[0] for scored in alone),
-            sum(scored.rows for scored in alone),
-            _sum_of(timings) if timings else None,
-        )
-
-    def _cut(
-        self,
-        batch: Sequence[Opened],
-        rows: Sequence[int],
-        errors: Any,
-        scores: NDArray[np.float32],
-    ) -> tuple[Answer, ...]:
-        """Cut the scores back into one answer for each call."""
-        answers: list[Answer] = []
-        start = 0
-        for index, opened in enumerate(batch):
-            error = errors.get(index)
-            if error is not None:
-                answers.append(Answer(error=error))
-                continue
-            stop = start + rows[index]
-            answers.append(self._answer(opened, scores[start:stop]))
-            start = stop
-        return tuple(answers)
-
-    def _answer(self, opened: Opened, scores: NDArray[np.float32]) -> Answer:
-        parts = splice.split_request(opened.message)
-        record = b""
-        if self._logged:
-            record = splice.log_record(
-                parts,
-                scores,
-                model_id=self._model_id,
-                model_version=self._model_version,
-                received_unix_micros=opened.received_unix_micros,
+    def _cut(self, work: Work, vectorized: Vectorized, scores: NDArray[np.float32]) -> Scored:
+        """Cut the scores back into answers."""
+        messages, rows, received = work.messages, work.rows, work.received
+        errors = vectorized.errors
+        scored = Scored(reading=work.reading, rows=len(scores))
+        if errors:
+            scored.errors = dict(errors)
+            good = [index for index in range(len(messages)) if index not in errors]
+            messages = [messages[index] for index in good]
+            rows = [rows[index] for index in good]
+            received = [received[index] for index in good]
+        whole = len(scores) if work.slices is None else len(scores) - vectorized.rows[-1]
+        if messages:
+            scored.responses, scored.records = self._splice.whole(
+                messages, rows, scores[:whole], self._log(received)
             )
-        return Answer(splice.response(parts, scores), record)
+        if work.slices is not None and len(work.messages) not in scored.errors:
+            # The last step: what fails before it is tried again.
+            self._add(work.slices, scores[whole:], scored, len(work.messages))
+        return scored
+
+    def _add(self, slices: Slices, scores: NDArray[np.float32], scored: Scored, index: int) -> None:
+        try:
+            slices.add(scores)
+        except ValueError as error:
+            # A model whose scores a row are not always as many.
+            self._complaints.say(self._model.model_id, error)
+            scored.errors[index] = ModelFailed()
+
+    def slices(self, message: bytes) -> Slices:
+        """For the answer of a message that is scored in slices."""
+        return Slices(message, self._splice, logged=self._logged)
+
+    def finish(self, slices: Slices, received: int) -> Spliced:
+        """The answer of a message all of whose slices are done, and its log record where there is a log."""
+        return slices.finish(self._log([received]))
+
+    def _log(self, received: Sequence[int]) -> Logged | None:
+        return Logged(self._model_id, self._model_version, received) if self._logged else None
+
+    def _each_alone(self, work: Work, first_row: int, error: Exception) -> Scored:
+        """A model that fails on a joined batch may fail for one call's rows: run each call alone.
+
+        `first_row`: of the slice, in its message.
+        """
+        if len(work.messages) + (work.reading is not None) == 1:
+            self._complaints.say(self._model.model_id, error)
+            return Scored(errors={0: ModelFailed()})
+        everything = Scored()
+        each = [
+            Work((message,), (rows,), (received,))
+            for message, rows, received in zip(work.messages, work.rows, work.received, strict=True)
+        ]
+        if work.reading is not None:
+            again = self._again(work.reading, first_row)
+            each.append(Work((), (), (), again, work.slice_rows, work.slices))
+        timings = []
+        for index, alone in enumerate(each):
+            scored = self.score(alone)
+            if scored.errors:
+                everything.errors[index] = scored.errors[0]
+            everything.responses += scored.responses
+            everything.records += scored.records
+            everything.reading = scored.reading
+            everything.rows += scored.rows
+            if scored.timings is not None:
+                timings.append(scored.timings)
+        if timings:
+            everything.timings = Timings._make(map(sum, zip(*timings, strict=True)))
+        return everything
+
+    def _again(self, reading: Reading, row: int) -> Reading:
+        """Another Reading of the same message, up to a row before which nothing has failed."""
+        again = self.begin(reading.message)
+        if row:
+            self._vectorizer.vectorize([again], [row])
+        return again
 
 
-def _sum_of(timings: Sequence[Timings]) -> Timings:
-    return Timings(
-        sum(each.decode_us for each in timings),
-        sum(each.vectorization_us for each in timings),
-        sum(each.to_tensor_us for each in timings),
-        sum(each.inference_us for each in timings),
-        sum(each.encode_us for each in timings),
-    )
+class _Complaints:
+    """A model that fails may fail for every call: its lines in the log are few."""
+
+    def __init__(self) -> None:
+        self._unsaid = 0
+        self._said_at = -math.inf
+
+    def say(self, model_id: str, error: Exception) -> None:
+        """One failure more; a line if it is due."""
+        self._unsaid += 1
+        now = time.monotonic()
+        if now - self._said_at < COMPLAINT_SECONDS:
+            return
+        times = "" if self._unsaid == 1 else f" ({self._unsaid} times)"
+        self._said_at, self._unsaid = now, 0
+        log.error("scoring with the model %s failed on a batch%s", model_id, times, exc_info=error)

@@ -7,16 +7,28 @@ again, and what this version of the schema does not know (unknown fields) is kep
 row lies one level deeper in its file than an input row in its request, which is checked when the
 request is decoded (`hushar.features`).
 
-Sans-IO. Every message that comes here has been decoded by protobuf already, so the walk below meets
-only well-formed fields; it looks at tags and lengths, never at values. A field with a known number
-but another wire type is an unknown field, as protobuf has it.
+Sans-IO. Every message that comes here has been decoded already, so the walk below meets only
+well-formed fields; it looks at tags and lengths, never at values. What is cut short all the same is a
+ValueError, and nothing outside of a message is read. A field with a known number but another wire type
+is an unknown field, as protobuf has it.
+
+This module is the readable implementation; `_splice.pyx` is its compiled twin: the same `spliced`, byte
+for byte. Which of them runs is decided in `choose`.
 """
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+try:
+    from hushar.inference import _splice
+except ImportError:
+    # Not built: no compiler was there.
+    _splice = None  # type: ignore[assignment]
 
 _VARINT, _FIXED64, _LENGTH, _START_GROUP, _END_GROUP, _FIXED32 = range(6)
 
@@ -28,6 +40,37 @@ _RECEIVED_UNIX_MICROS = b"\x80\x01"  # field 16, varint
 _MODEL_VERSION = b"\x8a\x01"  # field 17, length-delimited
 
 
+_MASK64 = 0xFFFF_FFFF_FFFF_FFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What the log records of a batch hold beside rows and scores."""
+
+    model_id: bytes
+    """UTF-8."""
+    model_version: bytes
+    """UTF-8."""
+    received: Sequence[int]
+    """When each of the batch's messages arrived, in microseconds since the epoch."""
+
+
+Spliced = tuple[list[bytes], list[bytes]]
+"""Responses and log records, one for each message; no records where nothing is logged."""
+
+Part = tuple[bytes, bytes, bytes | None, int]
+"""Of some rows of a message: the `outputs` of its response, the rows of its log record, the request id if
+one stands among or before them, and where the next rows begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """An implementation: see `spliced` and `spliced_part`."""
+
+    whole: Callable[[Sequence[bytes], Sequence[int], NDArray[np.float32], Logged | None], Spliced]
+    part: Callable[[bytes, int, int, NDArray[np.float32], bool], Part]
+
+
 @dataclass(frozen=True, slots=True)
 class RequestParts:
     """Where the pieces of a request are that answers and log records are made from."""
@@ -36,6 +79,119 @@ class RequestParts:
     row_ids: tuple[bytes, ...]
     log_rows: tuple[bytes, ...]
     """The bytes of each input row without its fields 3: a log row that has no scores yet."""
+
+
+def choose(vectorizer: str) -> Splice:
+    """The implementation that goes with a vectorizer's name: the readable one with "reference", else the
+    compiled one where it was built."""
+    if vectorizer == "reference" or _splice is None or sys.byteorder != "little":
+        return READABLE
+    return Splice(_splice.spliced, _splice.spliced_part)
+
+
+def spliced(
+    messages: Sequence[bytes], rows: Sequence[int], scores: NDArray[np.float32], log: Logged | None
+) -> Spliced:
+    """Responses and log records of whole calls, in one pass.
+
+    `rows[i]` rows of `scores`, C-contiguous float32 `(sum(rows), scores a row)`, belong to `messages[i]`,
+    a serialized InferenceRequest that is known to decode. Raises ValueError where that does not fit.
+    """
+    _check(rows, scores)
+    if len(rows) != len(messages):
+        raise ValueError(f"{len(messages)} messages, {len(rows)} numbers of rows")
+    if log is not None and len(log.received) != len(messages):
+        raise ValueError(f"{len(messages)} messages, {len(log.received)} times of arrival")
+    responses: list[bytes] = []
+    records: list[bytes] = []
+    start = 0
+    for index, message in enumerate(messages):
+        parts = split_request(message)
+        if len(parts.row_ids) != rows[index]:
+            raise ValueError(f"message {index} has {len(parts.row_ids)} rows, not {rows[index]}")
+        own = scores[start : start + rows[index]]
+        start += rows[index]
+        responses.append(response(parts, own))
+        if log is not None:
+            records.append(log_record(parts, own, log, log.received[index]))
+    return responses, records
+
+
+def spliced_part(message: bytes, at: int, rows: int, scores: NDArray[np.float32], logged: bool) -> Part:
+    """The next `rows` rows of a message that is spliced in several parts, from the offset `at` on.
+
+    `scores` as for `spliced`. With `rows` 0 the message has to hold no more of them: what stands behind the
+    last one is looked at. Raises ValueError where that does not fit.
+    """
+    _check([rows], scores)
+    request_id = None
+    outputs: list[bytes] = []
+    log_rows: list[bytes] = []
+    answers, records = _packed(_FIELD_2, scores), _packed(_FIELD_3, scores)
+    for number, wire_type, _, start, end in _fields(message, at, len(message)):
+        at = end
+        if wire_type == _LENGTH and number == 1:
+            request_id = message[start:end]
+        elif wire_type == _LENGTH and number == 2:
+            if len(outputs) == rows:
+                raise ValueError("the message has more rows")
+            row_id, log_row = _split_row(message, start, end)
+            log_rows.append(_message(_FIELD_3, log_row + records[len(outputs)]))
+            outputs.append(_message(_FIELD_2, _text(_FIELD_1, row_id) + answers[len(outputs)]))
+        if rows and len(outputs) == rows:
+            break
+    if len(outputs) != rows:
+        raise ValueError(f"the message has not {rows} rows more")
+    return b"".join(outputs), b"".join(log_rows) if logged else b"", request_id, at
+
+
+READABLE: Final = Splice(spliced, spliced_part)
+
+
+class Slices:
+    """The answer of a call whose scores come slice after slice; and its log record.
+
+    A slice is spliced right after it was vectorized, while its bytes are still near the processor.
+    """
+
+    def __init__(self, message: bytes, splice: Splice, *, logged: bool) -> None:
+        self._message = message
+        self._splice = splice
+        self._logged = logged
+        self._at = 0
+        self._columns: int | None = None
+        self._request_id = b""
+        self._outputs: list[bytes] = []
+        self._log_rows: list[bytes] = []
+
+    def add(self, scores: NDArray[np.float32]) -> None:
+        """The scores of the next rows. Raises ValueError where there are no more, or for other widths."""
+        if self._columns not in (None, scores.shape[1]):
+            raise ValueError(f"{scores.shape[1]} scores a row after {self._columns}")
+        self._columns = scores.shape[1]
+        outputs, log_rows, request_id, self._at = self._splice.part(
+            self._message, self._at, len(scores), scores, self._logged
+        )
+        self._outputs.append(outputs)
+        self._log_rows.append(log_rows)
+        if request_id is not None:
+            self._request_id = request_id
+
+    def finish(self, log: Logged | None) -> Spliced:
+        """The response and the record as `spliced` has them. Raises ValueError if rows are left."""
+        self.add(np.empty((0, self._columns or 0), np.float32))
+        response = b"".join([_text(_FIELD_1, self._request_id), *self._outputs])
+        self._outputs.clear()
+        if log is None:
+            return [response], []
+        return [response], [_log_batch(self._request_id, self._log_rows, log, log.received[0])]
+
+
+def _check(rows: Sequence[int], scores: NDArray[np.float32]) -> None:
+    if scores.dtype != np.float32 or scores.ndim != 2 or not scores.flags.c_contiguous:
+        raise ValueError("scores must be C-contiguous float32 of rank 2")
+    if min(rows, default=0) < 0 or sum(rows) != len(scores):
+        raise ValueError(f"{sum(rows)} rows, {len(scores)} rows of scores")
 
 
 def split_request(message: bytes) -> RequestParts:
@@ -62,33 +218,34 @@ def response(parts: RequestParts, scores: NDArray[np.float32]) -> bytes:
     """
     out = [_text(_FIELD_1, parts.request_id)]
     for row_id, packed in zip(parts.row_ids, _packed(_FIELD_2, scores), strict=True):
-        row = _text(_FIELD_1, row_id) + packed
-        out.append(_FIELD_2 + _varint(len(row)) + row)
+        out.append(_message(_FIELD_2, _text(_FIELD_1, row_id) + packed))
     return b"".join(out)
 
 
-def log_record(
-    parts: RequestParts,
-    scores: NDArray[np.float32],
-    *,
-    model_id: bytes,
-    model_version: bytes,
-    received_unix_micros: int,
-) -> bytes:
+def log_record(parts: RequestParts, scores: NDArray[np.float32], log: Logged, received: int) -> bytes:
     """One InferenceLogBatch with the tag and length that make it a field of InferenceLogs.
 
-    `scores` as for `response`; `model_id` and `model_version` are UTF-8.
+    `scores` as for `response`; `received` in microseconds since the epoch.
     """
-    out = [_text(_FIELD_1, parts.request_id), _text(_FIELD_2, model_id)]
-    for log_row, packed in zip(parts.log_rows, _packed(_FIELD_3, scores), strict=True):
-        out.append(_FIELD_3 + _varint(len(log_row) + len(packed)))
-        out.append(log_row)
-        out.append(packed)
-    if received_unix_micros:
-        out.append(_RECEIVED_UNIX_MICROS + _varint(received_unix_micros))
-    out.append(_text(_MODEL_VERSION, model_version))
-    batch = b"".join(out)
-    return _FIELD_1 + _varint(len(batch)) + batch
+    rows = [
+        _message(_FIELD_3, log_row + packed)
+        for log_row, packed in zip(parts.log_rows, _packed(_FIELD_3, scores), strict=True)
+    ]
+    return _log_batch(parts.request_id, rows, log, received)
+
+
+def _log_batch(request_id: bytes, rows: Sequence[bytes], log: Logged, received: int) -> bytes:
+    """`rows` are fields 3, with tags and lengths."""
+    out = [_text(_FIELD_1, request_id), _text(_FIELD_2, log.model_id), *rows]
+    if received:
+        out.append(_RECEIVED_UNIX_MICROS + _varint(received & _MASK64))
+    out.append(_text(_MODEL_VERSION, log.model_version))
+    head = _FIELD_1 + _varint(sum(map(len, out)))
+    return b"".join([head, *out])
+
+
+def _message(tag: bytes, content: bytes) -> bytes:
+    return tag + _varint(len(content)) + content
 
 
 def _packed(tag: bytes, scores: NDArray[np.float32]) -> Sequence[bytes]:
@@ -124,36 +281,42 @@ def _fields(message: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, 
     """
     while at < end:
         start = at
-        tag, at = _read_varint(message, at)
+        tag, at = _read_varint(message, at, end)
         wire_type = tag & 7
         if wire_type == _LENGTH:
-            length, at = _read_varint(message, at)
+            length, at = _read_varint(message, at, end)
             value_end = at + length
         else:
-            value_end = _skip(message, at, tag)
+            value_end = _skip(message, at, end, wire_type)
+        if value_end > end:
+            raise _cut_short()
         yield tag >> 3, wire_type, start, at, value_end
         at = value_end
 
 
-def _skip(message: bytes, at: int, tag: int) -> int:
-    """Where the value at `at` ends; groups are skipped with all that is nested in them."""
-    wire_type = tag & 7
-    if wire_type == _VARINT:
-        return _read_varint(message, at)[1]
-    if wire_type == _FIXED64:
-        return at + 8
-    if wire_type == _FIXED32:
-        return at + 4
-    if wire_type == _LENGTH:
-        length, at = _read_varint(message, at)
-        return at + length
-    if wire_type != _START_GROUP:
-        raise ValueError(f"wire type {wire_type} in a message that protobuf has decoded")
+def _skip(message: bytes, at: int, end: int, wire_type: int) -> int:
+    """Where the value at `at` ends; a group is skipped with all that is nested in it."""
+    depth = 0
     while True:
-        inner, at = _read_varint(message, at)
-        if inner & 7 == _END_GROUP:
+        if wire_type == _VARINT:
+            _, at = _read_varint(message, at, end)
+        elif wire_type == _FIXED64:
+            at += 8
+        elif wire_type == _FIXED32:
+            at += 4
+        elif wire_type == _LENGTH:
+            length, at = _read_varint(message, at, end)
+            at += length
+        elif wire_type == _START_GROUP:
+            depth += 1
+        elif wire_type == _END_GROUP and depth:
+            depth -= 1
+        else:
+            raise ValueError(f"wire type {wire_type} in a message that was decoded")
+        if not depth:
             return at
-        at = _skip(message, at, inner)
+        tag, at = _read_varint(message, at, end)
+        wire_type = tag & 7
 
 
 def _text(tag: bytes, value: bytes) -> bytes:
@@ -172,17 +335,18 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _read_varint(message: bytes, at: int) -> tuple[int, int]:
-    byte = message[at]
-    at += 1
-    if byte < 0x80:
-        return byte, at
-    value = byte & 0x7F
-    shift = 7
-    while True:
+def _read_varint(message: bytes, at: int, end: int) -> tuple[int, int]:
+    """The number at `at`, and where it ends."""
+    value = shift = 0
+    while at < end and shift < 70:
         byte = message[at]
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, at
+            return value & _MASK64, at
         shift += 7
+    raise _cut_short()
+
+
+def _cut_short() -> ValueError:
+    return ValueError("a message that was decoded is cut short")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PROJECT = "hushar"
 """pluggy's project name and the entry-point group."""
 
-BUILTIN_COMMANDS = frozenset({"call", "check", "logs", "plugins", "schema", "serve", "version"})
+BUILTIN_COMMANDS = frozenset({"bench", "call", "check", "logs", "plugins", "schema", "serve", "version"})
 """Names of commands that no plugin can have."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)

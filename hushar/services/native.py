@@ -1,12 +1,15 @@
 """The service hushar.Hushar: messages go to the batcher as they are, errors become statuses."""
 
+import math
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 
 import purerpc
 import trio
 
-from hushar.errors import ErrorKind, RequestError
+from hushar import rpc
+from hushar.errors import ErrorKind, Overloaded, RequestError
+from hushar.inference.answering import ReplyAll
 from hushar.inference.batcher import Batcher
 from hushar.proto import service_pb2
 from hushar.records import Call
@@ -19,12 +22,21 @@ PATH: Final = f"/{NAME}/InferenceService"
 STATUS: Final[Mapping[ErrorKind, purerpc.StatusCode]] = {
     ErrorKind.INVALID_ARGUMENT: purerpc.StatusCode.INVALID_ARGUMENT,
     ErrorKind.INTERNAL: purerpc.StatusCode.INTERNAL,
+    ErrorKind.RESOURCE_EXHAUSTED: purerpc.StatusCode.RESOURCE_EXHAUSTED,
 }
+PUSHBACK: Final = b"grpc-retry-pushback-ms"
+"""Tells a client when to try again (gRFC A6, "Pushback")."""
+
+reply_all: Final = cast("ReplyAll", rpc.reply_all)
+"""The batcher's `reply_all`; calls that are not the transport's, such as LocalCall, it takes as they are."""
 
 
 def refuse(call: Call, error: RequestError) -> None:
     """Answer a call with an error: the batcher's `refuse`."""
     if isinstance(call, RawCall):
+        if isinstance(error, Overloaded):
+            # Not as metadata of the service's: names that begin with `grpc-` are the protocol's own.
+            call.trailing = [(PUSHBACK, str(error.retry_ms).encode())]
         call.fail(STATUS[error.kind], str(error))
     elif isinstance(call, LocalCall):
         call.fail(error)
@@ -42,27 +54,34 @@ class LocalCall:
 
     def __init__(self, message: bytes) -> None:
         self.message = message
-        self.cancelled = False
-        self._over = trio.Event()
+        self.over = False
+        """Answered, or whoever asked was cancelled."""
+        self.deadline = math.inf
+        """When `answer` is cancelled, on trio's clock."""
+        self._answered = trio.Event()
         self._response = b""
         self._error: RequestError | None = None
 
     def reply(self, message: bytes, /) -> None:
         """Answer it."""
         self._response = message
-        self._over.set()
+        self._end()
 
     def fail(self, error: RequestError) -> None:
         """Answer it with an error."""
         self._error = error
-        self._over.set()
+        self._end()
+
+    def _end(self) -> None:
+        self.over = True
+        self._answered.set()
 
     async def answer(self) -> bytes:
         """Wait for the response. Raises RequestError."""
         try:
-            await self._over.wait()
+            await self._answered.wait()
         finally:
-            self.cancelled = not self._over.is_set()
+            self.over = True
         if self._error is not None:
             raise self._error
         return self._response
@@ -71,5 +90,6 @@ class LocalCall:
 async def score(batcher: Batcher, message: bytes) -> bytes:
     """A serialized InferenceRequest to a serialized InferenceResponse. Raises RequestError."""
     call = LocalCall(message)
+    call.deadline = trio.current_effective_deadline()
     batcher.submit([call])
     return await call.answer()

@@ -3,10 +3,10 @@
 Names are public (CONTRACT.md 5, docs/metrics.md). Times are in microseconds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from hushar.records import BatchMetrics
+from hushar.records import BatchMetrics, Timings
 from hushar.sidecars.histogram import Histogram
 from hushar.sinks.interface import Counter, Distribution
 
@@ -25,6 +25,8 @@ QUEUE_TIME: Final = "QueueTime"
 TOTAL_TIME: Final = "TotalTime"
 BATCH_ROWS: Final = "BatchRows"
 OK: Final = "OK"
+FOLDED_AT_ONCE: Final = 256
+"""Batches that are kept as they came."""
 
 
 class Aggregate:
@@ -36,22 +38,41 @@ class Aggregate:
         self._requests: dict[str, int] = {}
         self._rows = 0
         self._batches = 0
+        self._waiting: list[BatchMetrics] = []
 
     def add(self, metrics: BatchMetrics) -> None:
-        """One batch more."""
-        histograms = self._histograms
-        histograms[QUEUE_TIME].extend(metrics.queue_us)
-        histograms[TOTAL_TIME].extend(metrics.answered_us)
-        self._count(OK, len(metrics.answered_us))
-        for status in metrics.failed:
-            self._count(status, 1)
-        if metrics.timings is None:
+        """One batch more. What is asked of many at once costs a fraction of what it costs for each."""
+        self._waiting.append(metrics)
+        if len(self._waiting) >= FOLDED_AT_ONCE:
+            self._fold()
+
+    def _fold(self) -> None:
+        """From the list into the histograms and counts."""
+        waiting, self._waiting = self._waiting, []
+        self._extend(QUEUE_TIME, [pair for metrics in waiting for pair in metrics.queue_us])
+        answered = [pair for metrics in waiting for pair in metrics.answered_us]
+        self._extend(TOTAL_TIME, answered)
+        self._count(OK, sum([calls for _, calls in answered]))
+        for metrics in waiting:
+            for status, calls in metrics.failed.items():
+                self._count(status, calls)
+        timed = [metrics for metrics in waiting if metrics.timings is not None]
+        if not timed:
             return
-        self._batches += 1
-        self._rows += metrics.rows
-        histograms[BATCH_ROWS].add(metrics.rows)
+        rows = [metrics.rows for metrics in timed]
+        self._batches += len(timed)
+        self._rows += sum(rows)
+        self._histograms[BATCH_ROWS].extend(rows)
+        columns = dict(
+            zip(Timings._fields, zip(*[metrics.timings for metrics in timed], strict=True), strict=True)
+        )
         for name, field in PER_BATCH:
-            histograms[name].add(getattr(metrics.timings, field))
+            self._histograms[name].extend(columns[field])
+
+    def _extend(self, name: str, pairs: Sequence[tuple[float, int]]) -> None:
+        if pairs:
+            values, calls = zip(*pairs, strict=True)
+            self._histograms[name].extend(values, calls)
 
     def _count(self, status: str, calls: int) -> None:
         if calls:
@@ -59,6 +80,7 @@ class Aggregate:
 
     def distributions(self) -> tuple[Distribution, ...]:
         """Those that have a value."""
+        self._fold()
         found = (
             histogram.distribution(name, COUNT if name == BATCH_ROWS else MICROSECONDS)
             for name, histogram in self._histograms.items()
@@ -67,6 +89,7 @@ class Aggregate:
 
     def counters(self) -> tuple[Counter, ...]:
         """Those that are not 0."""
+        self._fold()
         counters = [
             Counter("Requests", calls, {"status": status}) for status, calls in self._requests.items()
         ]

@@ -1,14 +1,15 @@
 """All values of one metric in one interval, in bounded memory.
 
-Up to EXACT_VALUES values are kept as they are. Beyond, they are counted in buckets whose bounds grow by
-GROWTH, and each value becomes its bucket's geometric middle: at most 1 % away, whatever the number of
-values. The smallest and the largest value stay exact. Where the values are spread over a factor of
-10¹² (a nanosecond to a quarter of an hour) there are some 1,400 buckets, and that is all the memory
-that an interval can take.
+Up to EXACT_VALUES values are kept as they are, each with how often it was added. Beyond, they are counted
+in buckets whose bounds grow by GROWTH, and each value becomes its bucket's geometric middle: at most 1 %
+away, whatever the number of values. The smallest and the largest value stay exact. Where the values are
+spread over a factor of 10¹² (a nanosecond to a quarter of an hour) there are some 1,400 buckets, and that
+is all the memory that an interval can take.
 """
 
 import math
 from collections.abc import Iterable
+from itertools import repeat
 from typing import Final
 
 import numpy as np
@@ -31,44 +32,63 @@ class Histogram:
 
     def __init__(self) -> None:
         self._exact: list[float] = []
+        self._times: list[int] = []
+        """How often each of these."""
         self._zeros = 0
         self._buckets: dict[int, int] = {}
         """log(value) / log(GROWTH), rounded down → how many values."""
         self._least = math.inf
         self._greatest = 0.0
 
-    def add(self, value: float) -> None:
-        """One value more."""
-        self.extend((value,))
+    def add(self, value: float, times: int = 1) -> None:
+        """One value more, or the same several times."""
+        self.extend((value,), (times,))
 
-    def extend(self, values: Iterable[float]) -> None:
-        """Some values more. A list in between: one call of numpy for thousands of values."""
-        self._exact.extend(values)
+    def extend(self, values: Iterable[float], times: Iterable[int] | None = None) -> None:
+        """Some values more, each as often as `times` says, which is at least once. Lists in between: one
+        call of numpy for thousands."""
+        self._exact += values
+        self._times += repeat(1, len(self._exact) - len(self._times)) if times is None else times
         if len(self._exact) > EXACT_VALUES:
             self._fold()
 
     def _fold(self) -> None:
-        """From the list into the buckets."""
-        values = _finite(self._exact)
+        """From the lists into the buckets."""
+        values, times = self._finite()
         self._exact.clear()
-        positive = values[values > 0]
-        self._zeros += len(values) - len(positive)
-        if not len(positive):
+        self._times.clear()
+        positive = values > 0
+        self._zeros += int(times[~positive].sum())
+        values, times = values[positive], times[positive]
+        if not len(values):
             return
-        self._least = min(self._least, float(positive.min()))
-        self._greatest = max(self._greatest, float(positive.max()))
-        indexes = np.floor(np.log(np.clip(positive, LEAST, GREATEST)) / _LOG_GROWTH).astype(np.int64)
-        for index, count in zip(*np.unique(indexes, return_counts=True), strict=True):
-            self._buckets[int(index)] = self._buckets.get(int(index), 0) + int(count)
+        self._least = min(self._least, float(values.min()))
+        self._greatest = max(self._greatest, float(values.max()))
+        indexes = np.floor(np.log(np.clip(values, LEAST, GREATEST)) / _LOG_GROWTH).astype(np.int64)
+        found, places = np.unique(indexes, return_inverse=True)
+        counts = np.zeros(len(found), np.int64)
+        np.add.at(counts, places, times)
+        for index, count in zip(found.tolist(), counts.tolist(), strict=True):
+            self._buckets[index] = self._buckets.get(index, 0) + count
 
     def distribution(self, name: str, unit: str) -> Distribution | None:
         """The values so far; None if there are none."""
         if not self._buckets and not self._zeros:
-            values = np.sort(_finite(self._exact))
-            return Distribution(name, unit, values) if len(values) else None
+            values, times = self._finite()
+            if not len(values):
+                return None
+            order = np.argsort(values, kind="stable")
+            counts = times[order]
+            return Distribution(name, unit, values[order], None if (counts == 1).all() else counts)
         self._fold()
         values, counts = self._folded()
         return Distribution(name, unit, values, counts)
+
+    def _finite(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """What is in the lists, without what is no duration; and how often each."""
+        values = np.array(self._exact, np.float64)
+        kept = np.isfinite(values) & (values >= 0)
+        return values[kept], np.array(self._times, np.int64)[kept]
 
     def _folded(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Ascending values, and how often each: zero, the least, the buckets' middles, the greatest."""
@@ -90,8 +110,3 @@ class Histogram:
     def _middle(self, index: int) -> float:
         """A bucket's middle, kept between the least and the greatest value so that order holds."""
         return min(max(math.pow(GROWTH, index + 0.5), self._least), self._greatest)
-
-
-def _finite(values: list[float]) -> NDArray[np.float64]:
-    array = np.array(values, np.float64)
-    return array[np.isfinite(array) & (array >= 0)]

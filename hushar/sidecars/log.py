@@ -21,16 +21,15 @@ from random import Random
 import trio
 
 from hushar.errors import ConfigurationError, Problem
-from hushar.records import LogBatch
 from hushar.sidecars.delivery import Deliverer, GuardedSink
 from hushar.sidecars.ledger import DropReason, Ledger, LogStatistics
-from hushar.sidecars.outlet import LogChannelOutlet
+from hushar.sidecars.outlet import LogChannelOutlet, Queued
 from hushar.sidecars.recovery import Recovered, recover
 from hushar.sidecars.segment import FileOperations, instance_name
 from hushar.sidecars.settings import LogSettings
 from hushar.sidecars.spool import SegmentWriter, SpoolLock
 from hushar.sidecars.threads import RunInThread, own_threads
-from hushar.sidecars.writing import Janitor, LogWorker, SpoolKeeper
+from hushar.sidecars.writing import GATHER_SECONDS, Janitor, LogWorker, SpoolKeeper
 from hushar.sinks.interface import Counter, LogSink
 
 logger = logging.getLogger(__name__)
@@ -56,11 +55,12 @@ class LogSidecar:
         wall_clock: Callable[[], float] = time.time,
         run_in_thread: RunInThread | None = None,
         files: FileOperations | None = None,
+        gather_seconds: float = GATHER_SECONDS,
     ) -> None:
         """`instance` names this start of this server in SegmentInfo: no two starts may share one.
 
-        `random` samples and jitters; `wall_clock` (seconds since the epoch), `run_in_thread` and
-        `files` are there for tests.
+        `random` samples and jitters; `wall_clock` (seconds since the epoch), `run_in_thread`, `files` and
+        `gather_seconds` are there for tests.
         """
         self._settings = settings
         self._spool_dir = spool_dir
@@ -70,11 +70,12 @@ class LogSidecar:
         # Each worker may write, force to the disk, and delete, all at once.
         self._run_in_thread = run_in_thread or own_threads(3 * settings.workers + 1)
         self._files = files or FileOperations()
+        self._gather_seconds = gather_seconds
         self._ledger = Ledger(settings.workers)
         self._sink = GuardedSink(sink, trio.current_time)
         self._janitor = Janitor(self._ledger, self._run_in_thread, trio.current_time)
         # Bounded by the outlet, in bytes.
-        self._send, self._receive = trio.open_memory_channel[LogBatch](math.inf)
+        self._send, self._receive = trio.open_memory_channel[Queued](math.inf)
         self.outlet = LogChannelOutlet(
             self._send,
             self._ledger,
@@ -174,6 +175,7 @@ class LogSidecar:
             run_in_thread=self._run_in_thread,
             wall_clock=self._wall_clock,
             closed=deliverer.wake,
+            gather_seconds=self._gather_seconds,
         )
 
     async def _expire(

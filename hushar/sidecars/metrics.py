@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 5.0
 """How long the last interval may take to be emitted at the end, and a sink to be closed."""
+LINGER_SECONDS = 0.02
+"""How long a worker leaves the channel alone once it is empty: a wake-up for every batch would cost more
+than the batch's measurement."""
 BATCHES_AT_ONCE = 256
 """The most that are taken without letting the event loop go: some milliseconds."""
 
@@ -149,11 +152,15 @@ class MetricsSidecar:
         self._budget = ValueBudget(settings.queue_values)
         # Bounded by the outlet, in values.
         self._send, self._receive = trio.open_memory_channel[BatchMetrics](math.inf)
+        self._rest = self._receive.clone()
+        """For `catch_up`, between two turns of the workers."""
+        self._closing = trio.Event()
         self.outlet = MetricsChannelOutlet(self._send, self._budget, trio.current_time)
 
     def close(self) -> None:
         """Nothing more is measured: `run` emits what it has and ends."""
         self._send.close()
+        self._closing.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Aggregate and emit until `close`. Raises ConfigurationError, before `started`, of a sink."""
@@ -164,6 +171,7 @@ class MetricsSidecar:
                 opened.append(emitter)
             await self._run_tasks(task_status)
         finally:
+            self._rest.close()
             for emitter in opened:
                 await emitter.aclose()
 
@@ -199,6 +207,15 @@ class MetricsSidecar:
                 with suppress(trio.WouldBlock, trio.EndOfChannel):
                     for _ in range(BATCHES_AT_ONCE):
                         self._add(channel.receive_nowait())
+                    continue
+                with trio.move_on_after(LINGER_SECONDS):
+                    await self._closing.wait()
+
+    def catch_up(self) -> None:
+        """Take into account what is still in the channel; for whoever reads what was measured."""
+        with suppress(trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
+            while True:
+                self._add(self._rest.receive_nowait())
 
     def _add(self, metrics: BatchMetrics) -> None:
         self._aggregate.add(metrics)
@@ -217,6 +234,7 @@ class MetricsSidecar:
 
     def _emit(self) -> None:
         """Close the interval and hand it to the sinks, if anything happened or is under way in it."""
+        self.catch_up()
         aggregate, self._aggregate = self._aggregate, Aggregate()
         started_at, self._started_at = self._started_at, self._wall_clock()
         totals = [counter for source in self._totals for counter in source()]

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from random import Random
+from typing import NamedTuple
 
 import trio
 
@@ -16,6 +17,14 @@ from hushar.sidecars.ledger import Ledger
 from hushar.sidecars.throttle import Throttle
 
 logger = logging.getLogger(__name__)
+
+
+class Queued(NamedTuple):
+    """What the log channel carries."""
+
+    batch: LogBatch
+    size_bytes: int
+    """Of all its records."""
 
 
 class LogChannelOutlet:
@@ -27,7 +36,7 @@ class LogChannelOutlet:
 
     def __init__(
         self,
-        channel: trio.MemorySendChannel[LogBatch],
+        channel: trio.MemorySendChannel[Queued],
         ledger: Ledger,
         *,
         queue_bytes: int,
@@ -57,7 +66,7 @@ class LogChannelOutlet:
             self._drop(count, "its channel is full")
             return False
         try:
-            self._channel.send_nowait(batch)
+            self._channel.send_nowait(Queued(batch, size))
         except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
             # The channel has no limit of its own; this is a sidecar that has ended.
             self._drop(count, "its sidecar has ended")
@@ -76,7 +85,8 @@ class LogChannelOutlet:
 
 
 def values_in(metrics: BatchMetrics) -> int:
-    """How many values a record of the metrics channel counts for in `metrics.queue_values`."""
+    """How many values a record of the metrics channel counts for in `metrics.queue_values`: what it holds,
+    not how many calls have them in common."""
     timings = 6 if metrics.timings is not None else 1
     return timings + len(metrics.queue_us) + len(metrics.answered_us) + len(metrics.failed)
 

@@ -14,6 +14,7 @@ import trio
 from hushar.errors import ConfigurationError
 from hushar.records import LogBatch
 from hushar.sidecars.ledger import DropReason, Ledger
+from hushar.sidecars.outlet import Queued
 from hushar.sidecars.segment import CLOSING_BYTES, Appended, StoredSegment
 from hushar.sidecars.settings import LogSettings
 from hushar.sidecars.spool import SegmentWriter, SpoolLock, discard
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 WRITE_BYTES = 8 * 1024 * 1024
 """The most that is taken from the channel for one write: it is in memory twice while it is written."""
+GATHER_SECONDS = 0.01
+"""How long records gather for one write where no response waits for it: a write costs a hop to a thread."""
 
 
 class Janitor:
@@ -88,6 +91,7 @@ class LogWorker:
         run_in_thread: RunInThread,
         wall_clock: Callable[[], float],
         closed: Callable[[], None],
+        gather_seconds: float = GATHER_SECONDS,
     ) -> None:
         self._lane = lane
         self._writer = writer
@@ -98,6 +102,7 @@ class LogWorker:
         self._run_in_thread = run_in_thread
         self._wall_clock = wall_clock
         self._closed = closed
+        self._gather_seconds = gather_seconds
         # Closed before the spool is full: what is open cannot be dropped, so there must be room for as
         # many open segments as there are workers, and one closed.
         self._segment_bytes = min(settings.rotate_bytes, settings.spool_max_bytes // (settings.workers + 1))
@@ -105,12 +110,13 @@ class LogWorker:
         self._largest_bytes = settings.spool_max_bytes - CLOSING_BYTES * settings.workers
         self._stranding = Throttle(trio.current_time)
         self._rotate_at = math.inf
+        self._gather_until = -math.inf
         self._syncing = trio.Lock()
         """Held while a segment is forced to the disk or closed: its file must stay open meanwhile."""
 
     async def run(
         self,
-        channel: trio.MemoryReceiveChannel[LogBatch],
+        channel: trio.MemoryReceiveChannel[Queued],
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
@@ -120,8 +126,8 @@ class LogWorker:
                 if self._settings.fsync == "interval":
                     await nursery.start(self._sync_regularly)
                 task_status.started()
-                while (batches := await self._receive(channel)) is not None:
-                    await self._append(batches)
+                while (waiting := await self._receive(channel)) is not None:
+                    await self._append(waiting)
                     if trio.current_time() >= self._rotate_at:
                         await self._rotate()
                 await self._rotate()
@@ -129,30 +135,40 @@ class LogWorker:
         finally:
             self._writer.abandon()
 
-    async def _receive(self, channel: trio.MemoryReceiveChannel[LogBatch]) -> list[LogBatch] | None:
+    async def _receive(self, channel: trio.MemoryReceiveChannel[Queued]) -> list[Queued] | None:
         """What waits in the channel; empty when it is time to rotate, None at the channel's end."""
-        batches: list[LogBatch] = []
+        waiting: list[Queued] = []
         size = 0
         with trio.move_on_at(self._rotate_at):
             try:
-                batches.append(await channel.receive())
+                waiting.append(await channel.receive())
+                if waiting[0].batch.spooled is None:
+                    # After a pause there is nothing to gather: the first one is written at once.
+                    await trio.sleep_until(self._gather_until)
                 while size < WRITE_BYTES:
-                    batch = channel.receive_nowait()
-                    batches.append(batch)
-                    size += sum(map(len, batch.records))
+                    queued = channel.receive_nowait()
+                    waiting.append(queued)
+                    size += queued.size_bytes
             except trio.WouldBlock:
                 pass
             except trio.EndOfChannel:
                 # With something in hand, the end is found again at the next turn.
-                return batches or None
-        return batches
+                return waiting or None
+        self._gather_until = trio.current_time() + self._gather_seconds
+        return waiting
 
-    async def _append(self, batches: Sequence[LogBatch]) -> None:
+    async def _append(self, waiting: Sequence[Queued]) -> None:
         """Append all records, a segment's rest at a time; tell each batch once its last one is in."""
         records: list[bytes] = []
         whole: list[LogBatch] = []
         size = 0
-        for batch in batches:
+        for batch, batch_bytes in waiting:
+            if size + batch_bytes < self._segment_bytes - self._writer.size_bytes:
+                # The usual case, in which nothing is done for a single record.
+                records += batch.records
+                size += batch_bytes
+                whole.append(batch)
+                continue
             for record in batch.records:
                 # Before the record: the batch whose last record fills a segment is told with it. And
                 # one that is too large must not take those before it with it.

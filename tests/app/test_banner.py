@@ -11,6 +11,7 @@ import hushar
 from hushar.app.banner import announce, facts, warnings_of
 from hushar.app.messages import configure_messages
 from hushar.app.preparing import prepare
+from hushar.features.vectorize import kernel_name
 from hushar.models.runtime import TensorSpec
 from hushar.testing import onnx_models
 
@@ -39,6 +40,10 @@ def said(prepared):
     return stream.getvalue().splitlines()
 
 
+async def test_the_kernel_is_the_one_that_the_configuration_asks_for(prepared):
+    assert "  kernel: reference" in said(await prepared(kernel="reference"))
+
+
 async def test_all_that_a_person_wants_to_know_is_a_line_of_text(prepared, workspace):
     made = await prepared(
         log={"uri": "logs"},
@@ -53,7 +58,7 @@ async def test_all_that_a_person_wants_to_know_is_a_line_of_text(prepared, works
     assert told["model id"] == "tested"
     assert told["model version"] == made.served.version
     assert re.fullmatch(r"onnxruntime \d+\.\d+.*", told["runtime"])
-    assert told["kernel"] == "reference"
+    assert told["kernel"] == kernel_name()
     assert told["inputs"] == "x float32 (N, 3)"
     assert told["outputs"] == "y float32 (N, 3); negative float32 (N, 3) (scores)"
     assert told["opset"] == "17"

@@ -11,6 +11,7 @@ from pydantic import BaseModel, model_validator
 
 from hushar.app.preparing import Source, prepare
 from hushar.errors import ConfigurationError, Problem, SinkError, StorageError
+from hushar.features import vectorize
 from hushar.models.runtime import ModelError, Runtime, TensorSpec
 from hushar.plugins import NUMBERS, PluginContext, Transformation
 from hushar.sinks.local import LocalLogSink
@@ -143,7 +144,10 @@ class TestWhatIsPrepared:
 
 
 class TestAllProblemsAtOnce:
-    async def test_those_of_every_file_and_layer_are_named_by_where_they_were_written(self, workspace):
+    async def test_those_of_every_file_and_layer_are_named_by_where_they_were_written(
+        self, workspace, monkeypatch
+    ):
+        monkeypatch.setattr(vectorize, "KernelVectorizer", None)
         workspace.vectorize(
             a=IDENTITY | {"default_val": []},
             b={"type": "identty", "default_val": [1]},
@@ -420,7 +424,8 @@ class TestSinks:
 
 
 class TestTheModel:
-    async def test_the_compiled_kernel_is_refused_where_it_was_not_built(self, workspace):
+    async def test_the_compiled_kernel_is_refused_where_it_was_not_built(self, workspace, monkeypatch):
+        monkeypatch.setattr(vectorize, "KernelVectorizer", None)
         problem = await the_problem(workspace.source(overrides=["kernel=cython"]))
         assert (problem.file, problem.key) == ("command line", "--set kernel")
         assert "'reference'" in problem.message

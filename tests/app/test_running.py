@@ -190,6 +190,28 @@ class TestServing:
             with pytest.raises(CallFailed, match="2 rows, at most 1"):
                 await client.score([{}, {}])
 
+    async def test_what_is_more_than_may_wait_is_refused_and_counted(self, workspace, held, served):
+        first, *others = [Outcome() for _ in range(3)]
+        prepared = await prepare(workspace.source(overrides=["batching.max_queue_rows=1"]))
+        async with served(prepared) as server, trio.open_nursery() as nursery:
+            nursery.start_soon(first.call, server, [{"a": 1.0}])
+            await held.started.wait()
+            for outcome in others:
+                nursery.start_soon(outcome.call, server, [{"a": 2.0}])
+            with trio.fail_after(PATIENCE_SECONDS):
+                while not any(outcome.error for outcome in others):  # noqa: ASYNC110 - either may be first
+                    await trio.sleep(0.01)
+            held.let_go.set()
+        (refused,) = [outcome.error for outcome in others if outcome.error]
+        assert refused.code == "RESOURCE_EXHAUSTED"
+        assert sorted(outcome.scores for outcome in (first, *others) if outcome.scores) == [[[1.0]], [[2.0]]]
+        counters = [each for emitted in held.metrics.batches for each in emitted.counters]
+        assert sum(each.value for each in counters if each.name == "Shed") == 1
+        statuses = [each.labels["status"] for each in counters if each.name == "Requests"]
+        assert "RESOURCE_EXHAUSTED" in statuses
+        gauges = {gauge.name for emitted in held.metrics.batches for gauge in emitted.gauges}
+        assert {"InFlight", "QueuedCalls", "QueuedRows"} <= gauges
+
     async def test_warnings_are_said_before_the_banner(self, workspace, served):
         prepared = await prepare(workspace.source(environ={"HUSHAR_COLOUR": "red"}))
         async with served(prepared) as server:

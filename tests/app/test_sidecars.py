@@ -48,7 +48,7 @@ class TestRunning:
         sidecars = make_sidecars(await prepared(log, metrics, uri="logs"))
         async with sidecars.running():
             assert sidecars.log.outlet(LogBatch((log_record("q1"), log_record("q2"))))
-            sidecars.metrics.outlet(BatchMetrics(2, None, queue_us=(1.0, 2.0)))
+            sidecars.metrics.outlet(BatchMetrics(2, None, queue_us=[(1.0, 1), (2.0, 1)]))
         assert ids_of(log) == ["q1", "q2"]
         assert (log.opened, log.closed, metrics.opened, metrics.closed) == (1, 1, 1, 1)
         (batch,) = metrics.batches
@@ -79,7 +79,7 @@ class TestRunning:
         sidecars = make_sidecars(await prepared(metric_sink=metrics))
         assert sidecars.log is None
         async with sidecars.running():
-            sidecars.metrics.outlet(BatchMetrics(1, None, queue_us=(1.0,)))
+            sidecars.metrics.outlet(BatchMetrics(1, None, queue_us=[(1.0, 1)]))
         assert len(metrics.batches) == 1
         assert not any(counter.name.startswith("Log") for counter in metrics.batches[0].counters)
 
@@ -98,7 +98,7 @@ class TestRunning:
         sidecars = make_sidecars(await prepared(log, metrics, uri="logs", sample_rate=0.0))
         async with sidecars.running():
             sidecars.log.outlet(LogBatch((log_record(),)))
-            sidecars.metrics.outlet(BatchMetrics(1, None, queue_us=(1.0,)))
+            sidecars.metrics.outlet(BatchMetrics(1, None, queue_us=[(1.0, 1)]))
         assert log.batches == []
         (batch,) = metrics.batches
         assert batch.namespace == "TestedService"

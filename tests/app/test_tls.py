@@ -3,10 +3,14 @@
 import contextlib
 import ssl
 import types
+from datetime import UTC, datetime, timedelta
 
 import purerpc
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from hushar.app.tls import NamedClients, files_of, make_context
 from hushar.config.transport import TlsSection
@@ -135,6 +139,60 @@ class TestMistakes:
         found = self.problems(files(clients=True))
         assert set(found) == {"tls.certificate", "tls.client_ca"}
         assert found["tls.client_ca"].startswith(f"{tmp_path}/ca cannot be used: ")
+
+    def test_a_key_of_another_certificate_is_named(self, files, tmp_path):
+        trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(tmp_path / "key")
+        (message,) = self.problems(files()).values()
+        assert message.startswith(
+            f"{tmp_path}/crt and {tmp_path}/key cannot be used: the key (tls.key) does not fit"
+        )
+
+    def test_an_encrypted_key_is_named(self, files, tmp_path):
+        key = serialization.load_pem_private_key((tmp_path / "key").read_bytes(), None)
+        encrypted = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+        (tmp_path / "key").write_bytes(encrypted)
+        (message,) = self.problems(files()).values()
+        assert "the key is encrypted" in message
+
+    @pytest.mark.parametrize(
+        ("begins", "ends", "words"), [(-20, -10, "expired at "), (10, 20, "is not valid before ")]
+    )
+    def test_a_certificate_that_is_not_valid_now_is_named(
+        self, files, tmp_path, authority, begins, ends, words
+    ):
+        begins, ends = (datetime.now(UTC) + timedelta(days=days) for days in (begins, ends))
+        issued = authority.issue_cert("localhost", not_before=begins, not_after=ends)
+        issued.private_key_pem.write_to_path(tmp_path / "key")
+        issued.cert_chain_pems[0].write_to_path(tmp_path / "crt")
+        day = f"{ends if 'expired' in words else begins:%Y-%m-%d}"
+        found = self.problems(files())
+        assert set(found) == {"tls.certificate"}
+        assert found["tls.certificate"].startswith(f"{tmp_path}/crt {words}{day}")
+
+    @pytest.mark.parametrize(("ends", "message"), [((-10, -20), "expired at"), ((-10, 10), None)])
+    def test_authorities_of_which_none_is_valid_are_named(self, files, tmp_path, ends, message):
+        pems = [expired_authority(end).public_bytes(serialization.Encoding.PEM) for end in ends]
+        (tmp_path / "ca").write_bytes(b"".join(pems))
+        if message is None:
+            assert len(make_context(files(clients=True)).get_ca_certs()) == 2
+        else:
+            found = self.problems(files(clients=True))
+            assert set(found) == {"tls.client_ca"}
+            assert found["tls.client_ca"].startswith(f"{tmp_path}/ca {message}")
+
+
+def expired_authority(ends):
+    """One that ends in so many days, and began forty before."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"authority {ends}")])
+    end = datetime.now(UTC) + timedelta(days=ends)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, end - timedelta(days=40), end)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    return builder.sign(key, hashes.SHA256())
 
 
 def test_the_files_are_those_that_are_given(files):

@@ -12,7 +12,7 @@ import pytest
 from hushar.config.vectorization import parse_vectorization
 from hushar.features.plan import check_width, compile_plan
 from hushar.features.transformations import BUILTIN
-from hushar.features.vectorize import make_vectorizer
+from hushar.features.vectorize import kernel_problem, make_vectorizer
 from hushar.models.onnx import load
 from hushar.models.runtime import ModelSettings
 from hushar.models.served import warm_up
@@ -45,11 +45,18 @@ def compiled(workload):
     return compile_plan(parse_vectorization(Blob("vectorization.json", data)), BUILTIN)
 
 
-def test_the_request_becomes_the_matrix_bit_for_bit(workloads, name):
-    workload = workloads.make(name)
-    vectorizer = make_vectorizer(compiled(workload))
-    vectorized = vectorizer.vectorize([vectorizer.open(workload.request)])
+@pytest.mark.parametrize("rows", [None, 7])
+@pytest.mark.parametrize("kernel", ["reference", "cython"])
+def test_the_request_becomes_the_matrix_bit_for_bit(workloads, name, kernel, rows):
+    if kernel == "cython" and kernel_problem(kernel) is not None:
+        pytest.skip(
+            "needs tool: a C compiler; `pip install -e .` where one is builds hushar's compiled parts"
+        )
+    workload = workloads.make(name, rows=rows)
+    vectorizer = make_vectorizer(compiled(workload), kernel)
+    vectorized = vectorizer.vectorize([workload.request], vectorizer.count([workload.request]))
     assert not vectorized.errors
+    assert len(vectorized.matrix) == rows or rows is None
     assert vectorized.matrix.tobytes() == workload.matrix.tobytes()
 
 

@@ -66,7 +66,8 @@ def test_the_scores_of_rows_that_the_model_never_saw_tell_the_species(plan: Plan
     for row in read("rows.json"):
         json_format.ParseDict(row, request.inputs.add())
     vectorizer = make_vectorizer(plan)
-    vectorized = vectorizer.vectorize([vectorizer.open(request.SerializeToString())])
+    message = request.SerializeToString()
+    vectorized = vectorizer.vectorize([message], vectorizer.count([message]))
     assert not vectorized.errors
     scores = runtime.run(runtime.to_tensor(vectorized.matrix))
     np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-5)

@@ -1,11 +1,14 @@
 """The service hushar.Hushar: messages go to the batcher as they are, errors become statuses."""
 
+import math
+
+import grpc
 import purerpc
 import pytest
 import trio
 
 from hushar.client import CallFailed, Client
-from hushar.errors import ErrorKind, InvalidRequest, ModelFailed, UndecodableRequest
+from hushar.errors import ErrorKind, InvalidRequest, ModelFailed, Overloaded, UndecodableRequest
 from hushar.proto import structs_pb2 as pb
 from hushar.rpc import RawCall, Server
 from hushar.services import native
@@ -14,6 +17,7 @@ ERRORS = [
     (InvalidRequest("feature 'x' of row 0: no"), "INVALID_ARGUMENT"),
     (UndecodableRequest(), "INTERNAL"),
     (ModelFailed(), "INTERNAL"),
+    (Overloaded("queue_rows", 12), "RESOURCE_EXHAUSTED"),
 ]
 
 
@@ -39,24 +43,26 @@ def test_every_kind_of_error_has_a_status_of_the_same_name():
     }
 
 
-class Connection:
-    """Of a call, as far as its answer goes."""
+class Recorded(RawCall):
+    """A call of the transport's, without a connection, that keeps what it ends with."""
 
-    def __init__(self):
-        self.ended = []
+    __slots__ = ("ended",)
 
-    def end_call(self, call, status):
-        self.ended.append(status)
+    def fail(self, code, text=""):
+        self.ended = (code.name, text)
 
 
 class TestRefuse:
     @pytest.mark.parametrize(("error", "code"), ERRORS)
     def test_a_call_of_a_client_gets_the_status_and_the_sentence(self, error, code):
-        call = object.__new__(RawCall)
-        call.connection, call.over = Connection(), False
+        call = Recorded.__new__(Recorded)
         native.refuse(call, error)
-        (status,) = call.connection.ended
-        assert (status.status_code.name, status.status_message) == (code, str(error))
+        assert call.ended == (code, str(error))
+
+    def test_one_that_was_shed_is_told_when_to_try_again(self):
+        call = Recorded.__new__(Recorded)
+        native.refuse(call, Overloaded("queue_rows", 12))
+        assert call.trailing == [(b"grpc-retry-pushback-ms", b"12")]
 
     async def test_a_call_from_inside_gets_the_error(self):
         error = InvalidRequest("no")
@@ -89,7 +95,7 @@ class TestScore:
             async def _():
                 await trio.sleep(1)
                 (call,) = batcher.calls
-                assert not call.cancelled
+                assert not call.over
                 call.reply(b"late")
 
             assert await native.score(batcher, b"") == b"late"
@@ -99,12 +105,19 @@ class TestScore:
         with trio.move_on_after(1) as scope:
             await native.score(batcher, b"")
         assert scope.cancelled_caught
-        assert batcher.calls[0].cancelled
+        assert batcher.calls[0].over
 
-    async def test_an_answered_call_is_not_cancelled(self):
+    async def test_what_is_left_to_whoever_asks_is_the_calls_deadline(self, autojump_clock):
         batcher = FakeBatcher(b"")
         await native.score(batcher, b"")
-        assert not batcher.calls[0].cancelled
+        with trio.fail_after(5):
+            await native.score(batcher, b"")
+        assert [call.deadline for call in batcher.calls] == [math.inf, trio.current_time() + 5]
+
+    async def test_calls_from_inside_and_of_clients_are_answered_together(self):
+        calls = [native.LocalCall(b""), native.LocalCall(b"")]
+        native.reply_all(calls, [b"1", b"2"])
+        assert [await call.answer() for call in calls] == [b"1", b"2"]
 
 
 class TestOnTheWire:
@@ -134,6 +147,22 @@ class TestOnTheWire:
                 await connected.infer(pb.InferenceRequest())
         assert caught.value.code == code
         assert str(error) in str(caught.value)
+
+    async def test_one_that_was_shed_gets_trailers_only_with_the_time_of_another_attempt(self, nursery):
+        server = Server(0)
+        native.add_native_service(server, FakeBatcher(Overloaded("queue_rows", 1234)))
+        port = await nursery.start(server.serve_async)
+
+        def call():
+            target, options = f"127.0.0.1:{port}", [("grpc.enable_retries", 0)]
+            with grpc.insecure_channel(target, options) as channel, pytest.raises(grpc.RpcError) as caught:
+                channel.unary_unary(native.PATH)(b"", timeout=10)
+            return caught.value
+
+        error = await trio.to_thread.run_sync(call)
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert ("grpc-retry-pushback-ms", "1234") in error.trailing_metadata()
+        assert not error.initial_metadata()
 
     def test_the_path_is_that_of_the_contract(self):
         assert native.PATH == "/hushar.Hushar/InferenceService"

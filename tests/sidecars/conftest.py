@@ -88,6 +88,7 @@ class Bench:
     sink: MemoryLogSink = field(default_factory=MemoryLogSink)
     disk: Disk = field(default_factory=Disk)
     now: Callable[[], float] = lambda: OPENED / 1e6 + trio.current_time()
+    gather_seconds: float = 0.0
 
     def sidecar(self, **settings: object) -> LogSidecar:
         return LogSidecar(
@@ -99,6 +100,7 @@ class Bench:
             wall_clock=self.now,
             run_in_thread=in_line,
             files=self.disk.files,
+            gather_seconds=self.gather_seconds,
         )
 
     @asynccontextmanager

@@ -14,7 +14,8 @@ from hushar.sidecars.histogram import EXACT_VALUES, Histogram
 
 def made(values) -> Histogram:
     histogram = Histogram()
-    histogram.extend(values)
+    for value in values:
+        histogram.add(value)
     return histogram
 
 
@@ -61,7 +62,8 @@ class TestMany:
         random = Random(1)
         histogram = Histogram()
         for _ in range(200):
-            histogram.extend(random.lognormvariate(0, 12) for _ in range(1000))
+            for _ in range(1000):
+                histogram.add(random.lognormvariate(0, 12))
         distribution = histogram.distribution("x", "Microseconds")
         assert np.all(np.diff(distribution.values) >= 0)
         assert distribution.count == 200_000
@@ -69,17 +71,14 @@ class TestMany:
         assert len(distribution.values) < 2500
 
     def test_memory_has_a_bound_whatever_the_values(self):
-        histogram = Histogram()
-        for exponent in range(-300, 301):
-            histogram.extend([10.0**exponent] * EXACT_VALUES)
+        histogram = made(10.0**exponent for exponent in range(-300, 301) for _ in range(EXACT_VALUES // 100))
         assert len(histogram.distribution("x", "Microseconds").values) < 2500
 
     @settings(max_examples=50)
     @given(st.lists(st.sampled_from([0.0, 1e-9, 1.0, 1.005, 1.01, 7.7, 1e20]), min_size=2, max_size=12))
     def test_any_mixture_keeps_count_order_and_extremes(self, some):
         """Folded at every value: the buckets' own arithmetic, with a handful of values."""
-        histogram = Histogram()
-        histogram.extend(some * (EXACT_VALUES // len(some) + 1))
+        histogram = made(some * (EXACT_VALUES // len(some) + 1))
         repeats = EXACT_VALUES // len(some) + 1
         distribution = histogram.distribution("x", "Count")
         assert distribution.count == len(some) * repeats
@@ -105,6 +104,33 @@ class TestMany:
         distribution = histogram.distribution("x", "Count")
         assert distribution.count == EXACT_VALUES + 2
         assert distribution.maximum == 1e6
+
+
+class TestTheSameSeveralTimes:
+    """Calls that came together have one value between them."""
+
+    def test_is_kept_with_how_often(self):
+        histogram = Histogram()
+        histogram.add(5.0, 100)
+        histogram.add(1.0, 3)
+        distribution = histogram.distribution("x", "Microseconds")
+        assert (distribution.values.tolist(), distribution.counts.tolist()) == ([1.0, 5.0], [3, 100])
+        assert (distribution.count, distribution.quantile(0.02), distribution.quantile(0.5)) == (
+            103,
+            1.0,
+            5.0,
+        )
+
+    def test_is_as_good_as_each_for_itself(self):
+        random = Random(5)
+        pairs = [(random.lognormvariate(4, 2), random.randrange(1, 5)) for _ in range(EXACT_VALUES + 500)]
+        together = Histogram()
+        for value, times in pairs:
+            together.add(value, times)
+        each = made(value for value, times in pairs for _ in range(times))
+        first, second = (one.distribution("x", "Microseconds") for one in (together, each))
+        assert first.values.tolist() == second.values.tolist()
+        assert first.counts.tolist() == second.counts.tolist()
 
 
 def test_the_promise_of_one_per_cent_is_the_buckets():

@@ -8,12 +8,12 @@ from trio.testing import wait_all_tasks_blocked
 
 from hushar.errors import ConfigurationError, Problem, SinkError
 from hushar.records import BatchMetrics, Timings
-from hushar.sidecars.metrics import CLOSE_SECONDS, MetricsSidecar
+from hushar.sidecars.metrics import CLOSE_SECONDS, LINGER_SECONDS, MetricsSidecar
 from hushar.sidecars.settings import MetricsSettings
 from hushar.sinks.interface import Counter
 from hushar.testing import MemoryMetricSink
 
-METRICS = BatchMetrics(2, Timings(1.0, 2.0, 3.0, 4.0, 5.0), (6.0,), (7.0,))
+METRICS = BatchMetrics(2, Timings(1.0, 2.0, 3.0, 4.0, 5.0), [(6.0, 1)], [(7.0, 1)])
 START = 1_754_000_000.0
 
 
@@ -61,6 +61,37 @@ class TestIntervals:
         assert {d.name: d.count for d in first.distributions}["InferenceTime"] == 2
         assert second.start_unix_seconds == first.end_unix_seconds
         assert first.end_unix_seconds - first.start_unix_seconds == pytest.approx(10)
+
+    async def test_what_is_still_in_the_channel_belongs_to_the_interval_that_ends(self, autojump_clock):
+        sink = MemoryMetricSink()
+        async with running(made({"memory": sink}, interval_seconds=10)) as sidecar:
+            sidecar.outlet(METRICS)
+            await trio.sleep(10 - LINGER_SECONDS / 2)
+            sidecar.outlet(METRICS)
+            await wait_all_tasks_blocked()
+            sidecar.outlet(METRICS)
+            await trio.sleep(1)
+            assert counts(sink.batches[0])["Batches",] == 3
+
+    async def test_a_worker_is_not_woken_for_every_batch(self, autojump_clock):
+        async with running(made(interval_seconds=10)) as sidecar:
+            sidecar.outlet(METRICS)
+            await wait_all_tasks_blocked()
+            assert sidecar.statistics().queued_values == 0
+            sidecar.outlet(METRICS)
+            await wait_all_tasks_blocked()
+            assert sidecar.statistics().queued_values == 8
+            await trio.sleep(2 * LINGER_SECONDS)
+            assert sidecar.statistics().queued_values == 0
+
+    async def test_who_reads_what_was_measured_need_not_wait(self, autojump_clock):
+        async with running(made(interval_seconds=10)) as sidecar:
+            for _ in range(3):
+                sidecar.outlet(METRICS)
+                await wait_all_tasks_blocked()
+            sidecar.catch_up()
+            assert sidecar.statistics().queued_values == 0
+        sidecar.catch_up()
 
     async def test_an_interval_in_which_nothing_happened_is_not_emitted(self, autojump_clock):
         sink = MemoryMetricSink()

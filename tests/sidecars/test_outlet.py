@@ -24,7 +24,7 @@ class LogDoor:
     def received(self) -> list[bytes]:
         records = []
         while self.receive.statistics().current_buffer_used:
-            records += self.receive.receive_nowait().records
+            records += self.receive.receive_nowait().batch.records
         return records
 
 
@@ -33,7 +33,9 @@ class TestLog:
         door = LogDoor()
         batch = LogBatch((b"abc", b"de"), spooled=lambda: None)
         assert door.outlet(batch)
-        assert door.receive.receive_nowait() is batch
+        queued = door.receive.receive_nowait()
+        assert queued.batch is batch
+        assert queued.size_bytes == 5
         assert (door.ledger.accepted, door.ledger.queued_records, door.ledger.queued_bytes) == (2, 2, 5)
 
     async def test_the_channel_holds_exactly_its_bytes(self):
@@ -95,7 +97,7 @@ class TestLog:
         told = []
         while not door.outlet(LogBatch((b"a",), spooled=lambda: told.append(1))):
             pass
-        door.receive.receive_nowait().spooled()
+        door.receive.receive_nowait().batch.spooled()
         assert told == [1]
 
     async def test_nothing_sampled_is_nothing_to_wait_for(self):
@@ -115,7 +117,7 @@ class TestMetrics:
         [
             (BatchMetrics(0, None), 1),
             (BatchMetrics(3, TIMINGS), 6),
-            (BatchMetrics(3, TIMINGS, (1.0, 2.0), (3.0,), ("INTERNAL",)), 10),
+            (BatchMetrics(3, TIMINGS, [(1.0, 5), (2.0, 9)], [(3.0, 1)], {"INTERNAL": 7}), 10),
         ],
     )
     def test_a_batch_counts_for_its_values(self, metrics, values):

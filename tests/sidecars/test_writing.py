@@ -30,6 +30,31 @@ class TestAppending:
             assert len(writes) == 1
         assert bench.delivered_ids == ["a", "aa", "b", "bb", "c", "cc", "d", "dd"]
 
+    async def test_soon_after_a_write_records_gather_for_the_next_unless_a_response_waits(
+        self, autojump_clock, bench, record
+    ):
+        """A write costs a hop to a thread: a busy server must not pay one a batch."""
+        bench.gather_seconds = 0.01
+        writes = []
+        write = bench.disk.write
+        bench.disk.write = lambda descriptor, data: (
+            writes.append(trio.current_time()) or write(descriptor, data)
+        )
+        async with bench.running(bench.sidecar()) as sidecar:
+            begun = trio.current_time()
+            for _ in range(9):
+                sidecar.outlet(LogBatch((record("a"),)))
+                await trio.sleep(0.001)
+            await trio.sleep(1)
+            assert [round(at - begun, 3) for at in writes] == [0, 0.01]
+            told = []
+            for name in "bc":
+                sidecar.outlet(LogBatch((record(name),), lambda: told.append(trio.current_time())))
+                await wait_all_tasks_blocked()
+            assert told == writes[2:]
+            assert told[1] - told[0] < 0.01
+        assert bench.delivered_ids == [*"aaaaaaaaabc"]
+
     async def test_a_batch_is_told_once_its_last_record_is_in_the_spool(
         self, autojump_clock, bench, record, ids
     ):

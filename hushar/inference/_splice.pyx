@@ -1,0 +1,464 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The compiled twin of `splice.spliced`: the same bytes, in one pass over a batch.
+
+Theory of operation. First every message is walked, without the GIL: where its ids are, where its rows
+begin and end, how many bytes of each row stay without its fields 3, and so how long its response and its
+record will be. Then the bytes objects are made, each of its final size. Then they are filled, again without
+the GIL: nobody else knows of them yet.
+
+The walk checks every tag and length against the end of what it is in. A message that does not fit what the
+caller says of it is a ValueError, and nothing outside of it is read.
+"""
+
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+cdef enum:
+    VARINT = 0
+    FIXED64 = 1
+    LENGTH = 2
+    START_GROUP = 3
+    END_GROUP = 4
+    FIXED32 = 5
+
+cdef enum:
+    FIELD_1 = 0x0A  # tags of length-delimited fields
+    FIELD_2 = 0x12
+    FIELD_3 = 0x1A
+
+# `received_unix_micros` (16, varint) and `model_version` (17, length-delimited) have tags of two bytes.
+
+ctypedef struct Span:
+    Py_ssize_t start
+    Py_ssize_t size
+
+ctypedef struct Row:
+    Span whole      # in its message
+    Span id
+    Py_ssize_t kept  # bytes without its fields 3
+
+ctypedef struct Item:
+    const uint8_t* data
+    Py_ssize_t size
+    Py_ssize_t rows
+    Py_ssize_t at   # where its walk begins, and then where it has ended
+    bint is_part    # only these rows of it, without what is before and after them
+    bint has_id
+    Span id
+    Py_ssize_t response_size
+    Py_ssize_t batch_size   # of the InferenceLogBatch, without its own tag and length
+    uint64_t received
+    uint8_t* response
+    uint8_t* record
+
+ctypedef struct Constant:
+    bint logged
+    const uint8_t* model_id
+    Py_ssize_t model_id_size
+    const uint8_t* version
+    Py_ssize_t version_size
+    Py_ssize_t packed     # bytes of a row's scores
+    Py_ssize_t packed_field  # with tag and length; 0 where a row has none
+
+
+def spliced(messages, rows, scores, log):
+    """See `hushar.inference.splice.spliced`."""
+    cdef list the_messages = messages if type(messages) is list else list(messages)
+    cdef list the_rows = rows if type(rows) is list else list(rows)
+    cdef Py_buffer view
+    PyObject_GetBuffer(scores, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+    try:
+        if view.ndim != 2 or view.format[0] != c"f" or view.format[1] != 0:
+            raise ValueError("scores must be C-contiguous float32 of rank 2")
+        return spliced_buffer(the_messages, the_rows, &view, log)
+    finally:
+        PyBuffer_Release(&view)
+
+
+def spliced_part(bytes message not None, Py_ssize_t at, Py_ssize_t rows, scores, bint logged):
+    """See `hushar.inference.splice.spliced_part`."""
+    cdef Py_buffer view
+    cdef Constant constant
+    cdef Item item
+    cdef Row* table
+    PyObject_GetBuffer(scores, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+    table = <Row*> PyMem_Malloc((rows if rows > 0 else 1) * sizeof(Row))
+    try:
+        if view.ndim != 2 or view.format[0] != c"f" or view.format[1] != 0:
+            raise ValueError("scores must be C-contiguous float32 of rank 2")
+        if rows < 0 or view.shape[0] != rows or at < 0:
+            raise ValueError(f"{rows} rows, {view.shape[0]} rows of scores")
+        if table == NULL:
+            raise MemoryError
+        set_packed(&constant, view.shape[1])
+        constant.logged = logged
+        item.data, item.size = <const uint8_t*> PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message)
+        item.rows, item.at, item.is_part = rows, at, True
+        with nogil:
+            at = measure_all(&item, 1, table, &constant)
+        if at >= 0:
+            raise ValueError(f"the message is cut short or does not have {rows} rows more")
+        responses, records = make(&item, 1, table, &constant, <const uint8_t*> view.buf)
+        request_id = PyBytes_FromStringAndSize(<char*> item.data + item.id.start, item.id.size) \
+            if item.has_id else None
+        return responses[0], records[0] if logged else b"", request_id, item.at
+    finally:
+        PyMem_Free(table)
+        PyBuffer_Release(&view)
+
+
+cdef void set_packed(Constant* constant, Py_ssize_t columns) noexcept:
+    constant.packed = 4 * columns
+    constant.packed_field = 1 + varint_size(constant.packed) + constant.packed if columns else 0
+
+
+cdef spliced_buffer(list messages, list rows, Py_buffer* scores, log):
+    cdef Py_ssize_t count = len(messages), total = scores.shape[0], left = total, index, wanted
+    cdef Constant constant
+    cdef Item* items
+    cdef Row* table
+    cdef bytes message, model_id, version
+    cdef list received = None
+    constant.logged = log is not None
+    set_packed(&constant, scores.shape[1])
+    if constant.logged:
+        model_id, version, received = log.model_id, log.model_version, list(log.received)
+        constant.model_id = <const uint8_t*> PyBytes_AS_STRING(model_id)
+        constant.model_id_size = len(model_id)
+        constant.version = <const uint8_t*> PyBytes_AS_STRING(version)
+        constant.version_size = len(version)
+        if len(received) != count:
+            raise ValueError(f"{count} messages, {len(received)} times of arrival")
+    if len(rows) != count:
+        raise ValueError(f"{count} messages, {len(rows)} numbers of rows")
+    items = <Item*> PyMem_Malloc((count or 1) * sizeof(Item))
+    table = <Row*> PyMem_Malloc((total or 1) * sizeof(Row))
+    try:
+        if items == NULL or table == NULL:
+            raise MemoryError
+        for index in range(count):
+            message = <bytes?> messages[index]
+            wanted = rows[index]
+            if wanted < 0 or wanted > left:
+                raise ValueError(f"{count} messages, more rows in them than the {total} rows of scores")
+            left -= wanted
+            items[index].data = <const uint8_t*> PyBytes_AS_STRING(message)
+            items[index].size = PyBytes_GET_SIZE(message)
+            items[index].rows = wanted
+            items[index].at, items[index].is_part = 0, False
+            items[index].received = <uint64_t> <long long> received[index] if constant.logged else 0
+        if left:
+            raise ValueError(f"{count} messages, {total - left} rows in them, {total} rows of scores")
+        with nogil:
+            index = measure_all(items, count, table, &constant)
+        if index >= 0:
+            raise ValueError(f"message {index} is cut short or does not have {items[index].rows} rows")
+        return make(items, count, table, &constant, <const uint8_t*> scores.buf)
+    finally:
+        PyMem_Free(items)
+        PyMem_Free(table)
+
+
+cdef make(Item* items, Py_ssize_t count, const Row* table, const Constant* constant, const uint8_t* scores):
+    """Make the bytes objects and fill them."""
+    cdef list responses = [], records = []
+    cdef bytes made
+    cdef Py_ssize_t index, size
+    for index in range(count):
+        made = PyBytes_FromStringAndSize(NULL, items[index].response_size)
+        items[index].response = <uint8_t*> PyBytes_AS_STRING(made)
+        responses.append(made)
+        if constant.logged:
+            size = items[index].batch_size
+            if not items[index].is_part:
+                size += 1 + varint_size(size)
+            made = PyBytes_FromStringAndSize(NULL, size)
+            items[index].record = <uint8_t*> PyBytes_AS_STRING(made)
+            records.append(made)
+    with nogil:
+        fill_all(items, count, table, constant, scores)
+    return responses, records
+
+
+# The walk: places are offsets; -1 means that the message is not what it should be.
+
+
+cdef inline Py_ssize_t varint_at(
+    const uint8_t* data, Py_ssize_t at, Py_ssize_t end, uint64_t* value
+) noexcept nogil:
+    """Read a varint of up to ten bytes; where it ends, or -1."""
+    cdef uint64_t read
+    cdef int shift = 7
+    if at >= end:
+        return -1
+    read = data[at]
+    at += 1
+    if read < 0x80:
+        value[0] = read
+        return at
+    read &= 0x7F
+    while at < end and shift < 70:
+        read |= <uint64_t> (data[at] & 0x7F) << shift
+        at += 1
+        if data[at - 1] < 0x80:
+            value[0] = read
+            return at
+        shift += 7
+    return -1
+
+
+cdef Py_ssize_t after(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, int wire_type) noexcept nogil:
+    """Where the value at `at` ends, a group with all that is nested in it; or -1."""
+    cdef uint64_t number = 0
+    cdef Py_ssize_t depth = 0
+    while True:
+        if wire_type == VARINT:
+            at = varint_at(data, at, end, &number)
+        elif wire_type == FIXED64:
+            at += 8
+        elif wire_type == FIXED32:
+            at += 4
+        elif wire_type == LENGTH:
+            at = varint_at(data, at, end, &number)
+            if at < 0 or number > <uint64_t> (end - at):
+                return -1
+            at += <Py_ssize_t> number
+        elif wire_type == START_GROUP:
+            depth += 1
+        elif wire_type == END_GROUP and depth:
+            depth -= 1
+        else:
+            return -1
+        if at < 0 or at > end:
+            return -1
+        if depth == 0:
+            return at
+        at = varint_at(data, at, end, &number)
+        if at < 0:
+            return -1
+        wire_type = number & 7
+
+
+cdef inline Py_ssize_t field_at(
+    const uint8_t* data, Py_ssize_t at, Py_ssize_t end, uint64_t* tag, Span* value
+) noexcept nogil:
+    """One field of a message: its tag, and its value's place; where it ends, or -1."""
+    cdef uint64_t number = 0
+    at = varint_at(data, at, end, tag)
+    if at < 0:
+        return -1
+    if tag[0] & 7 == LENGTH:
+        at = varint_at(data, at, end, &number)
+        if at < 0 or number > <uint64_t> (end - at):
+            return -1
+        value.start = at
+        value.size = <Py_ssize_t> number
+        return at + value.size
+    value.start = at
+    value.size = 0
+    return after(data, at, end, tag[0] & 7)
+
+
+cdef bint measure_row(const uint8_t* data, Row* row) noexcept nogil:
+    """Find a row's id, and how much of it stays."""
+    cdef Py_ssize_t at = row.whole.start, end = at + row.whole.size, start
+    cdef uint64_t tag = 0
+    cdef Span value
+    row.id.start = row.id.size = 0
+    row.kept = row.whole.size
+    while at < end:
+        if data[at] == FIELD_2 and at + 1 < end and data[at + 1] < 0x80:
+            # Most fields: a map entry of less than 128 bytes.
+            at += 2 + data[at + 1]
+            if at > end:
+                return False
+            continue
+        start = at
+        at = field_at(data, at, end, &tag, &value)
+        if at < 0:
+            return False
+        if tag == FIELD_1:
+            row.id = value
+        elif tag >> 3 == 3:
+            row.kept -= at - start
+    return True
+
+
+cdef bint measure(Item* item, Row* table, const Constant* constant) noexcept nogil:
+    """Walk one message; False if it is not what the caller says."""
+    cdef const uint8_t* data = item.data
+    cdef Py_ssize_t at = item.at, rows = 0, size
+    cdef uint64_t tag = 0
+    cdef Span value
+    cdef Row* row
+    item.id.start = item.id.size = 0
+    item.has_id = False
+    item.response_size = item.batch_size = 0
+    while at < item.size:
+        if item.is_part and rows and rows == item.rows:
+            break
+        at = field_at(data, at, item.size, &tag, &value)
+        if at < 0:
+            return False
+        if tag == FIELD_1:
+            item.id, item.has_id = value, True
+        elif tag == FIELD_2:
+            if rows == item.rows:
+                return False
+            row = &table[rows]
+            row.whole = value
+            if not measure_row(data, row):
+                return False
+            size = text_size(row.id.size) + constant.packed_field
+            item.response_size += 1 + varint_size(size) + size
+            size = row.kept + constant.packed_field
+            item.batch_size += 1 + varint_size(size) + size
+            rows += 1
+    item.at = at
+    if item.is_part:
+        return rows == item.rows
+    size = text_size(item.id.size)
+    item.response_size += size
+    if constant.logged:
+        item.batch_size += size + text_size(constant.model_id_size)
+        if item.received:
+            item.batch_size += 2 + varint_size(item.received)
+        if constant.version_size:
+            item.batch_size += 1 + text_size(constant.version_size)
+    return rows == item.rows
+
+
+cdef Py_ssize_t measure_all(
+    Item* items, Py_ssize_t count, Row* table, const Constant* constant
+) noexcept nogil:
+    """Walk all messages; the index of the first that is not what the caller says, or -1."""
+    cdef Py_ssize_t index
+    for index in range(count):
+        if not measure(&items[index], table, constant):
+            return index
+        table += items[index].rows
+    return -1
+
+
+# Writing: all sizes are known, so there is always room.
+
+
+cdef inline Py_ssize_t varint_size(uint64_t value) noexcept nogil:
+    cdef Py_ssize_t size = 1
+    while value >= 0x80:
+        value >>= 7
+        size += 1
+    return size
+
+
+cdef inline Py_ssize_t text_size(Py_ssize_t size) noexcept nogil:
+    """Of a string field with a tag of one byte; nothing where it is empty, as proto3 has it."""
+    return 1 + varint_size(size) + size if size else 0
+
+
+cdef inline uint8_t* put_varint(uint8_t* to, uint64_t value) noexcept nogil:
+    while value >= 0x80:
+        to[0] = <uint8_t> (value & 0x7F | 0x80)
+        to += 1
+        value >>= 7
+    to[0] = <uint8_t> value
+    return to + 1
+
+
+cdef inline uint8_t* put_bytes(uint8_t* to, const uint8_t* data, Py_ssize_t size) noexcept nogil:
+    memcpy(to, data, size)
+    return to + size
+
+
+cdef inline uint8_t* put_head(uint8_t* to, uint8_t tag, Py_ssize_t size) noexcept nogil:
+    to[0] = tag
+    return put_varint(to + 1, size)
+
+
+cdef inline uint8_t* put_text(uint8_t* to, uint8_t tag, const uint8_t* data, Py_ssize_t size) noexcept nogil:
+    if size == 0:
+        return to
+    return put_bytes(put_head(to, tag, size), data, size)
+
+
+cdef inline uint8_t* put_scores(
+    uint8_t* to, uint8_t tag, const Constant* constant, const uint8_t* scores
+) noexcept nogil:
+    if constant.packed == 0:
+        return to
+    return put_bytes(put_head(to, tag, constant.packed), scores, constant.packed)
+
+
+cdef void fill_response(
+    const Item* item, const Row* table, const Constant* constant, const uint8_t* scores
+) noexcept nogil:
+    cdef const Row* row
+    cdef Py_ssize_t index
+    cdef uint8_t* to = item.response
+    if not item.is_part:
+        to = put_text(to, FIELD_1, item.data + item.id.start, item.id.size)
+    for index in range(item.rows):
+        row = &table[index]
+        to = put_head(to, FIELD_2, text_size(row.id.size) + constant.packed_field)
+        to = put_text(to, FIELD_1, item.data + row.id.start, row.id.size)
+        to = put_scores(to, FIELD_2, constant, scores)
+        scores += constant.packed
+
+
+cdef void fill_record(
+    const Item* item, const Row* table, const Constant* constant, const uint8_t* scores
+) noexcept nogil:
+    cdef const Row* row
+    cdef Py_ssize_t index
+    cdef uint8_t* to = item.record
+    if not item.is_part:
+        to = put_head(to, FIELD_1, item.batch_size)
+        to = put_text(to, FIELD_1, item.data + item.id.start, item.id.size)
+        to = put_text(to, FIELD_2, constant.model_id, constant.model_id_size)
+    for index in range(item.rows):
+        row = &table[index]
+        to = put_head(to, FIELD_3, row.kept + constant.packed_field)
+        if row.kept == row.whole.size:
+            to = put_bytes(to, item.data + row.whole.start, row.kept)
+        else:
+            to = put_without_fields_3(to, item.data, row)
+        to = put_scores(to, FIELD_3, constant, scores)
+        scores += constant.packed
+    if item.is_part:
+        return
+    if item.received:
+        to[0], to[1] = 0x80, 0x01
+        to = put_varint(to + 2, item.received)
+    if constant.version_size:
+        to[0], to[1] = 0x8A, 0x01
+        to = put_bytes(put_varint(to + 2, constant.version_size), constant.version, constant.version_size)
+
+
+cdef uint8_t* put_without_fields_3(uint8_t* to, const uint8_t* data, const Row* row) noexcept nogil:
+    """Walk a row again, which was walked once without an error, and copy its other fields."""
+    cdef Py_ssize_t at = row.whole.start, end = at + row.whole.size, start
+    cdef uint64_t tag = 0
+    cdef Span value
+    while at < end:
+        start = at
+        at = field_at(data, at, end, &tag, &value)
+        if at < 0:
+            break
+        if tag >> 3 != 3:
+            to = put_bytes(to, data + start, at - start)
+    return to
+
+
+cdef void fill_all(
+    const Item* items, Py_ssize_t count, const Row* table, const Constant* constant, const uint8_t* scores
+) noexcept nogil:
+    cdef Py_ssize_t index
+    for index in range(count):
+        fill_response(&items[index], table, constant, scores)
+        if constant.logged:
+            fill_record(&items[index], table, constant, scores)
+        table += items[index].rows
+        scores += items[index].rows * constant.packed

@@ -1,0 +1,117 @@
+"""What leaves inference: answers and refusals to the calls, records to the log, measurements."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from hushar.errors import RequestError
+from hushar.inference.queue import Batch, Large
+from hushar.inference.scoring import Scored
+from hushar.records import NOTHING, BatchMetrics, Call, LogBatch, LogOutlet, MetricsOutlet
+
+_MICROS = 1e6
+
+CANCELLED = "CANCELLED"
+"""In the metrics: a call that nobody waited for any more, whether cancelled or past its deadline."""
+
+RefuseCall = Callable[[Call, RequestError], None]
+"""Answers a call with an error; what that is on the wire is the service's business."""
+ReplyAll = Callable[[Sequence[Call], Sequence[bytes]], None]
+"""Answers each call OK with its response; one that is over is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """The ways out of inference."""
+
+    refuse: RefuseCall
+    reply_all: ReplyAll
+    metrics: MetricsOutlet
+    log_outlet: LogOutlet | None = None
+    """None where nothing is logged."""
+    when_spooled: bool = False
+    """Whether a response leaves only once its record is in the spool."""
+
+    def answer(self, batch: Batch, scored: Scored, taken: float) -> None:
+        """Answer the whole calls of a batch, log those answered OK, and measure the batch.
+
+        `taken`: when the batch was begun, by time.perf_counter.
+        """
+        calls, responses, records = batch.calls, scored.responses, scored.records
+        failed: Mapping[str, int] = NOTHING
+        origins = [(origin.arrived, origin.calls) for origin in batch.origins]
+        answered = origins
+        over = [call.over for call in calls]
+        if scored.errors or True in over:
+            lost = self._refuse_lost(calls, scored, over)
+            failed = Counter(lost.values())
+            at = iter(range(len(calls)))
+            answered = [
+                (arrived, sum(next(at) not in lost for _ in range(count))) for arrived, count in origins
+            ]
+            # The positions of those without an error are the positions of the responses.
+            good = [index for index in range(len(calls)) if index not in scored.errors]
+            kept = [place for place, index in enumerate(good) if index not in lost]
+            calls = [calls[good[place]] for place in kept]
+            responses = [responses[place] for place in kept]
+            records = [records[place] for place in kept] if records else records
+        if calls:
+            self._send(calls, responses, records)
+        if batch.large is not None and batch.large.taken == batch.slice_rows:
+            origins = [*origins, (batch.large.arrived, 1)]
+        self.metrics(
+            BatchMetrics(
+                scored.rows,
+                scored.timings,
+                _micros_until(taken, origins),
+                _micros_until(time.perf_counter(), answered),
+                failed,
+            )
+        )
+
+    def _refuse_lost(self, calls: Sequence[Call], scored: Scored, over: Sequence[bool]) -> dict[int, str]:
+        """Refuse the calls with an error; what became of each that is not answered OK, by its position."""
+        lost = dict.fromkeys([index for index, is_over in enumerate(over) if is_over], CANCELLED)
+        for index, error in scored.errors.items():
+            if index < len(calls) and index not in lost:
+                lost[index] = error.kind.name
+                self.refuse(calls[index], error)
+        return lost
+
+    def answer_large(self, large: Large, responses: list[bytes], records: list[bytes]) -> None:
+        """Answer a large call, all of whose slices are done."""
+        if large.call.over:
+            self.count([CANCELLED])
+            return
+        self._send([large.call], responses, records)
+        answered = _micros_until(time.perf_counter(), [(large.arrived, 1)])
+        self.metrics(BatchMetrics(0, None, answered_us=answered))
+
+    def fail(self, call: Call, error: RequestError) -> None:
+        """Refuse one call that is in no batch any more."""
+        if call.over:
+            self.count([CANCELLED])
+        else:
+            self.refuse(call, error)
+            self.count([error.kind.name])
+
+    def count(self, failed: Iterable[str]) -> None:
+        """Measure calls that are in no batch, by what became of them."""
+        self.metrics(BatchMetrics(0, None, failed=Counter(failed)))
+
+    def _send(self, calls: Sequence[Call], responses: Sequence[bytes], records: Sequence[bytes]) -> None:
+        """Reply, and hand the records to the log."""
+        if self.log_outlet is None or not records:
+            self.reply_all(calls, responses)
+        elif not self.when_spooled:
+            self.reply_all(calls, responses)
+            self.log_outlet(LogBatch(tuple(records)))
+        elif not self.log_outlet(LogBatch(tuple(records), partial(self.reply_all, calls, responses))):
+            # Not taken: the loss is counted there, and logging never fails a call.
+            self.reply_all(calls, responses)
+
+
+def _micros_until(now: float, origins: Sequence[tuple[float, int]]) -> list[tuple[float, int]]:
+    return [((now - arrived) * _MICROS, calls) for arrived, calls in origins if calls]

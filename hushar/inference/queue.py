@@ -1,0 +1,228 @@
+"""The calls that wait, and which of them go into the next matrix.
+
+Theory of operation. Calls that came together stay together: what waits is one Arrival for each `submit`,
+with lists of its calls, not an object for each call. `take` fills a matrix with the oldest of them.
+
+A call with more rows than a matrix is cut into slices. While one is under way the calls that come go into
+the very next matrix, and the large call keeps at least about half of each, so that neither waits for the
+end of the other; where nothing else waits it has all of the matrix. Where a whole call is larger than the
+other half, it has its matrix nearly for itself, and the large call at least half of the next. Of several
+large calls the oldest goes first, unless it is in another thread's matrix.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import compress, islice
+from operator import not_
+
+from hushar.features.vectorize import Reading
+from hushar.inference.splice import Slices
+from hushar.records import Call
+
+
+@dataclass(slots=True, eq=False)
+class Arrival:
+    """Calls that came in one `submit`, none of them large; those from `at` on still wait."""
+
+    calls: list[Call]
+    messages: list[bytes]
+    rows: list[int]
+    arrived: float
+    """By time.perf_counter."""
+    received: int
+    """In microseconds since the epoch."""
+    at: int = 0
+
+    def fitting(self, room: int) -> int:
+        """The index after the last call that, with those before it, fits so many rows."""
+        stop = self.at
+        for rows in islice(self.rows, self.at, None):
+            room -= rows or 1
+            if room < 0:
+                break
+            stop += 1
+        return stop
+
+
+@dataclass(slots=True, eq=False)
+class Large:
+    """A call that is read in slices."""
+
+    call: Call
+    message: bytes
+    rows: int
+    reading: Reading
+    slices: Slices
+    arrived: float
+    received: int
+    taken: int = 0
+    """Rows that have been in a matrix, also of one under way."""
+    under_way: bool = False
+
+    @property
+    def left(self) -> int:
+        """Rows that wait."""
+        return self.rows - self.taken
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """So many calls of a batch, one after the other, came together."""
+
+    arrived: float
+    received: int
+    calls: int
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """What goes into one matrix: whole calls, and then perhaps a slice of a large one."""
+
+    calls: list[Call] = field(default_factory=list)
+    messages: list[bytes] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
+    large: Large | None = None
+    slice_rows: int = 0
+    gone: int = 0
+    """Calls that nobody waited for any more; nothing of them is in the batch."""
+
+    total_rows: int = 0
+    """Of the matrix."""
+
+    @property
+    def total_calls(self) -> int:
+        """That have rows in it, or are there for their empty answer."""
+        return len(self.calls) + (self.large is not None)
+
+    @property
+    def received(self) -> list[int]:
+        """When each of the whole calls arrived."""
+        return [received for origin in self.origins for received in [origin.received] * origin.calls]
+
+    def join(self, arrival: Arrival, stop: int, now: float) -> int:
+        """Take the arrival's calls before `stop`, but for those nobody waits for; the rows that came."""
+        part = slice(arrival.at, stop)
+        calls, messages, rows = arrival.calls[part], arrival.messages[part], arrival.rows[part]
+        over = [call.over or call.deadline <= now for call in calls]
+        if True in over:
+            live = list(map(not_, over))
+            self.gone += over.count(True)
+            calls, messages = list(compress(calls, live)), list(compress(messages, live))
+            rows = list(compress(rows, live))
+        if calls:
+            self.calls += calls
+            self.messages += messages
+            self.rows += rows
+            self.origins.append(Origin(arrival.arrived, arrival.received, len(calls)))
+        return weight_of(rows)
+
+
+def weight_of(rows: list[int]) -> int:
+    """The rows of some calls; a call without rows counts as one, or any number would fit a matrix."""
+    return sum(rows) + rows.count(0)
+
+
+class CallQueue:
+    """Bounded by whoever puts calls into it."""
+
+    def __init__(self, max_rows: int) -> None:
+        """`max_rows` a matrix; a call with more is a large one."""
+        self.max_rows = max_rows
+        self.rows = 0
+        """That wait, those of large calls among them; a call without rows counts as one."""
+        self.large_rows = 0
+        """Of these, those of large calls."""
+        self.bytes = 0
+        """Messages of calls of which some rows wait."""
+        self.calls = 0
+        """With rows that wait."""
+        self._arrivals: deque[Arrival] = deque()
+        self._large: list[Large] = []
+        self._owed = False
+        """Whether the last matrix had less of a large call than is due to it."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._arrivals) or any(not large.under_way for large in self._large)
+
+    def admit(self, rows: int, size: int, calls: int = 1) -> None:
+        """Count calls that are put next. `rows`: a call without rows counts as one."""
+        self.rows += rows
+        self.bytes += size
+        self.calls += calls
+
+    def put(self, arrival: Arrival) -> None:
+        """Add calls that have been counted, none of which is large."""
+        self._arrivals.append(arrival)
+
+    def put_large(self, large: Large) -> None:
+        """Add a large call that has been counted."""
+        self._large.append(large)
+        self.large_rows += large.rows
+
+    def take(self, now: float) -> Batch:
+        """The next matrix; it may be empty. `now` by the clock of the calls' deadlines."""
+        batch = Batch()
+        large = self._next_large(batch, now)
+        if large is None:
+            self._fill(batch, self.max_rows, whole=True, now=now)
+            batch.total_rows = sum(batch.rows)
+            return batch
+        due = min(max(self.max_rows // 2, 1), large.left)
+        filled = self._fill(batch, self.max_rows - due, whole=not self._owed, now=now)
+        size = min(large.left, max(self.max_rows - filled, 0))
+        self._owed = size < due
+        batch.total_rows = sum(batch.rows) + size
+        if size:
+            batch.large, batch.slice_rows = large, size
+            large.under_way = True
+            large.taken += size
+            self.rows -= size
+            self.large_rows -= size
+            if not large.left:
+                self._forget(large)
+        return batch
+
+    def _next_large(self, batch: Batch, now: float) -> Large | None:
+        """The oldest large call that may go on; those that nobody waits for are left out on the way."""
+        for large in [each for each in self._large if not each.under_way]:
+            if not (large.call.over or large.call.deadline <= now):
+                return large
+            batch.gone += 1
+            self.drop(large)
+        return None
+
+    def _fill(self, batch: Batch, room: int, *, whole: bool, now: float) -> int:
+        """Take the oldest calls that fit; with `whole` the first of all fits in any case. The rows taken."""
+        filled = 0
+        while self._arrivals:
+            arrival = self._arrivals[0]
+            stop = arrival.fitting(room - filled)
+            if stop == arrival.at:
+                if not whole or batch.calls:
+                    break
+                stop += 1
+            before = arrival.at
+            filled += batch.join(arrival, stop, now)
+            self.rows -= weight_of(arrival.rows[before:stop])
+            self.bytes -= sum(map(len, arrival.messages[before:stop]))
+            self.calls -= stop - before
+            arrival.at = stop
+            if stop == len(arrival.calls):
+                self._arrivals.popleft()
+        return filled
+
+    def drop(self, large: Large) -> None:
+        """Take a large call out, whose matrix, if there is one under way, has come back."""
+        if large.left:
+            self.rows -= large.left
+            self.large_rows -= large.left
+            large.taken = large.rows
+            self._forget(large)
+
+    def _forget(self, large: Large) -> None:
+        self._large.remove(large)
+        self.bytes -= len(large.message)
+        self.calls -= 1

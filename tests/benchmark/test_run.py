@@ -1,0 +1,66 @@
+"""The benchmark's command runs, on servers that answer rightly, and leaves what it says."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RUN = Path(__file__).resolve().parents[2] / "benchmark" / "run.py"
+PACKAGES = {"h2load": "apt-get install nghttp2-client", "taskset": "apt-get install util-linux"}
+QUICK = ("--quick", "--without", "tonic", "purerpc", "grpcio threads")
+
+pytestmark = pytest.mark.slow
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, str(RUN), *arguments], capture_output=True, text=True, check=False, timeout=240
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tools():
+    for tool, how in PACKAGES.items():
+        if shutil.which(tool) is None:
+            pytest.skip(f"needs tool: {tool} ({how})")
+
+
+def test_sections_are_measured_and_their_results_kept(tmp_path):
+    result = run(*QUICK, "--output", str(tmp_path), "one-at-a-time")
+    assert result.returncode == 0, result.stderr
+    result = run(*QUICK, "--output", str(tmp_path), "profile", "overload")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == str(tmp_path / "results.md")
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found["sections"].keys() == {"one-at-a-time", "profile", "overload"}
+    measured = found["sections"]["one-at-a-time"]["figures"]["W1"]["servers"]
+    assert measured.keys() == {"hushar", "grpc.aio"}
+    assert all(rate > 0 for server in measured.values() for rate in server["rate"])
+    assert "W1, one call at a time, against grpc.aio" in [line["what"] for line in found["floors"]]
+    parts = found["sections"]["profile"]["figures"]["us_a_call"]
+    assert {"engine in", "vectorize", "model", "splice", "engine out", "total", "plain"} <= parts.keys()
+    page = (tmp_path / "results.md").read_text()
+    for section in found["sections"]:
+        assert f"## {section}" in page
+
+
+def test_an_unknown_section_is_an_error_that_names_those_there_are():
+    result = run("throughputs")
+    assert result.returncode == 2
+    assert "unknown section throughputs; there are throughput, connections" in result.stderr
+
+
+def test_what_means_nothing_is_not_published():
+    result = run("--quick", "--publish")
+    assert result.returncode == 2
+    assert "--publish publishes benchmark/results only" in result.stderr
+
+
+def test_the_workloads_files_can_be_had(tmp_path):
+    result = run("--write", str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    for line in result.stdout.splitlines():
+        assert (Path(line).parent / "request.grpc").is_file()

@@ -1,0 +1,139 @@
+"""Who is answered, who is refused, what is logged, and what is measured of a batch."""
+
+import pytest
+
+from hushar.errors import InvalidRequest, ModelFailed
+from hushar.inference.answering import Answering
+from hushar.inference.queue import Batch, Large, Origin
+from hushar.inference.scoring import Scored
+from hushar.records import Timings
+
+TIMINGS = Timings(0.0, 1.0, 2.0, 3.0, 4.0)
+
+
+@pytest.fixture
+def answering(out):
+    return Answering(out.refuse, out.reply_all, out.metrics.append, out.log)
+
+
+@pytest.fixture
+def batch(call):
+    """Three calls: the first came alone, two later together."""
+    calls = [call(1.0), call(2.0), call(3.0)]
+    return Batch(calls, [b""] * 3, [1] * 3, [Origin(0.0, 0, 1), Origin(2e-6, 0, 2)], total_rows=3)
+
+
+@pytest.fixture
+def scored():
+    """scored(of how many, errors): responses and records that carry their position."""
+
+    def make(count, errors=()):
+        good = [index for index in range(count) if index not in dict(errors)]
+        responses = [b"\x0a\x01" + str(index).encode() for index in good]
+        return Scored(
+            responses, [f"r{index}".encode() for index in good], dict(errors), rows=3, timings=TIMINGS
+        )
+
+    return make
+
+
+def ids(calls):
+    return [each.response and each.response.request_id for each in calls]
+
+
+class TestAnswer:
+    def test_all_are_answered_at_once_and_logged_after_that(self, answering, out, batch, scored):
+        answering.answer(batch, scored(3), 5e-6)
+        assert ids(batch.calls) == ["0", "1", "2"]
+        assert out.replied == [3]
+        assert [each.records for each in out.logged] == [(b"r0", b"r1", b"r2")]
+
+    def test_each_arrival_is_measured_once_for_all_of_its_calls(self, answering, out, batch, scored):
+        answering.answer(batch, scored(3), 5e-6)
+        (metrics,) = out.metrics
+        assert (metrics.rows, metrics.timings, dict(metrics.failed)) == (3, TIMINGS, {})
+        assert metrics.queue_us == [(pytest.approx(5.0), 1), (pytest.approx(3.0), 2)]
+        assert [calls for _, calls in metrics.answered_us] == [1, 2]
+
+    def test_one_with_an_error_is_refused_and_the_others_keep_their_own(self, answering, out, batch, scored):
+        error = InvalidRequest("no")
+        answering.answer(batch, scored(3, {1: error}), 5e-6)
+        assert ids(batch.calls) == ["0", None, "2"]
+        assert batch.calls[1].error is error
+        assert [each.records for each in out.logged] == [(b"r0", b"r2")]
+        (metrics,) = out.metrics
+        assert metrics.failed == {"INVALID_ARGUMENT": 1}
+        assert [calls for _, calls in metrics.answered_us] == [1, 1]
+        assert [calls for _, calls in metrics.queue_us] == [1, 2]
+
+    def test_one_that_is_over_is_neither_answered_nor_logged(self, answering, out, batch, scored):
+        batch.calls[0].over = batch.calls[2].over = True
+        answering.answer(batch, scored(3, {2: ModelFailed()}), 5e-6)
+        assert ids(batch.calls) == [None, "1", None]
+        assert batch.calls[2].error is None
+        assert [each.records for each in out.logged] == [(b"r1",)]
+        (metrics,) = out.metrics
+        assert metrics.failed == {"CANCELLED": 2}
+        assert [calls for _, calls in metrics.answered_us] == [1]
+
+    def test_if_none_is_left_nobody_is_called(self, answering, out, batch, scored):
+        answering.answer(batch, scored(3, dict.fromkeys(range(3), ModelFailed())), 5e-6)
+        assert (out.replied, out.logged) == ([], [])
+        assert out.failed == {"INTERNAL": 3}
+
+    def test_the_error_of_a_slice_is_nobody_elses(self, answering, out, batch, scored, call):
+        batch.large, batch.slice_rows = Large(call(9.0), b"", 10, None, None, 1e-6, 0, taken=4), 4
+        answering.answer(batch, scored(3, {3: ModelFailed()}), 5e-6)
+        assert ids(batch.calls) == ["0", "1", "2"]
+        assert out.failed == {}
+
+    @pytest.mark.parametrize(("taken", "waited"), [(4, [4.0]), (8, [])])
+    def test_a_large_call_has_waited_until_its_first_slice(self, answering, out, call, taken, waited):
+        batch = Batch(large=Large(call(9.0), b"", 10, None, None, 1e-6, 0, taken=taken), slice_rows=4)
+        answering.answer(batch, Scored(rows=4), 5e-6)
+        assert out.metrics[0].queue_us == [(pytest.approx(value), 1) for value in waited]
+
+
+class TestLog:
+    def test_when_spooled_the_answers_wait_for_it(self, out, batch, scored):
+        answering = Answering(out.refuse, out.reply_all, out.metrics.append, out.log, when_spooled=True)
+        answering.answer(batch, scored(3), 5e-6)
+        assert ids(batch.calls) == [None] * 3
+        out.logged[0].spooled()
+        assert ids(batch.calls) == ["0", "1", "2"]
+
+    def test_a_log_that_takes_nothing_holds_up_nobody(self, out, batch, scored):
+        out.takes_log = False
+        answering = Answering(out.refuse, out.reply_all, out.metrics.append, out.log, when_spooled=True)
+        answering.answer(batch, scored(3), 5e-6)
+        assert ids(batch.calls) == ["0", "1", "2"]
+
+    def test_without_a_log_there_is_none(self, out, batch, scored):
+        answering = Answering(out.refuse, out.reply_all, out.metrics.append)
+        made = scored(3)
+        made.records = []
+        answering.answer(batch, made, 5e-6)
+        assert ids(batch.calls) == ["0", "1", "2"]
+
+
+class TestLarge:
+    def test_is_answered_logged_and_measured(self, answering, out, call):
+        large = Large(call(9.0), b"", 10, None, None, 0.0, 0)
+        answering.answer_large(large, [b"\x0a\x01L"], [b"record"])
+        assert ids([large.call]) == ["L"]
+        assert [each.records for each in out.logged] == [(b"record",)]
+        assert (out.answered, out.failed) == (1, {})
+
+    def test_not_if_it_is_over(self, answering, out, call):
+        large = Large(call(9.0), b"", 10, None, None, 0.0, 0)
+        large.call.over = True
+        answering.answer_large(large, [b"\x0a\x01L"], [b"record"])
+        assert (out.logged, out.answered, out.failed) == ([], 0, {"CANCELLED": 1})
+
+    @pytest.mark.parametrize(("over", "failed"), [(False, {"INTERNAL": 1}), (True, {"CANCELLED": 1})])
+    def test_is_refused_unless_it_is_over(self, answering, out, call, over, failed):
+        one = call(9.0)
+        one.over = over
+        answering.fail(one, ModelFailed())
+        assert (one.error is None) is over
+        assert out.failed == failed
