@@ -21,6 +21,7 @@ import trio
 from hushar.app import signals, tls, tokens
 from hushar.app.banner import announce, warnings_of
 from hushar.app.endpoint import Endpoint, make_endpoint
+from hushar.app.memory import keep_freed_memory
 from hushar.app.messages import configure_messages
 from hushar.app.preparing import Prepared
 from hushar.app.reloading import Kept, Reloader
@@ -50,6 +51,7 @@ async def serve(prepared: Prepared, *, stream: TextIO) -> bool:
     configure_messages(configuration.log_format, configuration.log_level, stream)
     for warning in warnings_of(prepared):
         log.warning("%s", warning)
+    keep_freed_memory(prepared.source.environ)
     with _configuration_errors(prepared):
         sidecars = make_sidecars(
             prepared, gauges=[lambda: _gauges(endpoint.server, batcher)], totals=[lambda: _totals(batcher)]

@@ -15,6 +15,8 @@ from hushar.rpc._hpack cimport RequestHead, Variations
 
 from purerpc import StatusCode
 
+from hushar.rpc.messages import LARGE_PART, MESSAGE_OVERHEAD, UNKNOWN
+
 cdef extern from "Python.h":
     ctypedef struct PyObject
     PyObject *PyDict_GetItemWithError(object mapping, object key) except? NULL
@@ -32,6 +34,8 @@ cdef long long MAX_WINDOW = 0x7FFFFFFF
 cdef object NO_FRAME = 1 << 24
 cdef object OK = StatusCode.OK
 cdef tuple NOTHING = ()
+cdef Py_ssize_t large_part = LARGE_PART
+cdef long long message_overhead = MESSAGE_OVERHEAD
 
 
 cdef class CallState:
@@ -172,8 +176,9 @@ def read_at_once(type call_type not None, EngineState engine not None, object da
 def take_calls(type call_type not None, EngineState engine not None, object data, Py_ssize_t at):
     """Work through frames of usual calls from `at` on; returns where the first is that is left to the loop.
 
-    Usual are HEADERS of a block that the memo holds, DATA that is one whole message and ends its stream, and
-    WINDOW_UPDATE that lets nothing go that waits. Whatever may be an error is left alone, nothing changed.
+    Usual are HEADERS of a block that the memo holds, DATA that is one whole message and ends its stream or a
+    large part of it, and WINDOW_UPDATE that lets nothing go that waits. Whatever may be an error is left alone,
+    nothing changed.
     """
     if type(data) is not bytes or at < 0 or engine._block is not None or not engine._settings_seen:
         return at
@@ -199,7 +204,13 @@ cdef Py_ssize_t _take_calls(type call_type, EngineState engine, bytes data, Py_s
             if frame[3] == HEADERS and frame[4] == END_HEADERS:
                 taken = _take_headers(&now, engine, stream_id, frame + FRAME_HEADER, size)
             elif frame[3] == DATA and frame[4] == END_STREAM:
-                taken = _take_data(&now, engine, stream_id, frame + FRAME_HEADER, size)
+                taken = (
+                    _take_data(&now, engine, stream_id, frame + FRAME_HEADER, size)
+                    or (size >= large_part
+                        and _take_part(&now, engine, stream_id, frame + FRAME_HEADER, size, True))
+                )
+            elif frame[3] == DATA and not frame[4] and size >= large_part:
+                taken = _take_part(&now, engine, stream_id, frame + FRAME_HEADER, size, False)
             elif frame[3] == WINDOW_UPDATE and size == 4:
                 taken = _take_window_update(engine, stream_id, _word(frame + FRAME_HEADER) & 0x7FFFFFFFU)
             else:
@@ -395,6 +406,76 @@ cdef bint _take_data(
     call.receiving = False
     call.held = length
     now.held += length
+    now.budget_changed = True
+    return True
+
+
+cdef bint _take_part(
+    Pass *now, EngineState engine, unsigned int stream_id, const unsigned char *data, Py_ssize_t size, bint ends
+) except -1:
+    """ReceivingConnection._some_data, for a large part of the only message of a call."""
+    cdef PyObject *found = PyDict_GetItemWithError(engine._streams, stream_id)
+    if found == NULL or not isinstance(<object>found, CallState):
+        return False
+    cdef CallState call = <CallState>found
+    head = call.head
+    if (
+        not call.receiving or call.over or size > call.receive_window or size > engine._receive_window
+        or engine._credit + size >= engine._credit_at or head.http_status is not None
+    ):
+        return False
+    if now.budget == NULL:
+        _read_budget(now, engine)
+    body = call.reader
+    cdef long long had = 0
+    cdef long long length, have, total, owed, held
+    if body is not None:
+        length, have, total, owed = body._length, body._have, body.size, body.owed
+        had = PREFIX + have
+    elif size >= large_part + PREFIX and not data[0] and head.route.collects:
+        length, have, total, owed = _word(data + 1), -PREFIX, 0, 0
+        if length > engine.max_message:
+            return False
+    else:
+        return False
+    content_length = head.content_length
+    if ends:
+        if length != have + size or body is None or body._flag or body.messages or not head.route.collects:
+            return False
+        if content_length is not None and content_length != total + size:
+            return False
+        held = length + message_overhead - had
+    elif (
+        length <= have + size or owed + size >= <long long>(<object>engine)._credit_stream_at
+        or (content_length is not None and content_length < total + size)
+    ):
+        return False
+    else:
+        held = size
+    if <double>(now.held + held) > now.max_held:
+        return False
+    if body is None:
+        body = (<object>engine)._body(call)
+        body._length = length
+        body._parts.append(PyBytes_FromStringAndSize(<const char *>data + PREFIX, size - PREFIX))
+    else:
+        body._parts.append(PyBytes_FromStringAndSize(<const char *>data, size))
+    body.size = total + size
+    if ends:
+        call.message = b"".join(body._parts)
+        body._parts = []
+        body._have, body._length, body.messages = 0, UNKNOWN, 1
+        call.receiving = False
+        engine._events.append(call)
+    else:
+        body._have = have + size
+        body.owed = owed + size
+    call.receive_window -= size
+    call.held += held
+    engine._receive_window -= size
+    engine._credit += size
+    engine._active = True
+    now.held += held
     now.budget_changed = True
     return True
 

@@ -20,9 +20,6 @@ from hushar.rpc.faults import ConnectionFault
 from hushar.rpc.request_head import text_of
 from hushar.rpc.server_context import ServerContext
 
-_MESSAGE_OVERHEAD: Final = 128
-"""What the objects around a message in a queue cost: messages of no bytes are not for nothing."""
-
 
 class RequestBody(msg.MessageReader):
     """What the general way keeps of a request's body."""
@@ -174,7 +171,7 @@ class ReceivingConnection(AnsweringConnection):
         body.messages += 1
         if flag:
             message = self._inflated(call, message)
-        size = len(message) + _MESSAGE_OVERHEAD
+        size = len(message) + msg.MESSAGE_OVERHEAD
         self._hold(call, size)
         if collects:
             call.message = message

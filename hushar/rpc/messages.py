@@ -15,9 +15,12 @@ PREFIX: Final = struct.Struct(">BI")
 ENCODINGS: Final = ("gzip", "deflate")
 """What can be inflated and deflated, beside identity."""
 
-_UNKNOWN: Final = -1
-_LARGE_PART: Final = 4096
-"""Bytes of a part of a message that is worth an object of its own."""
+UNKNOWN: Final = -1
+"""The length of a message whose prefix has not come."""
+MESSAGE_OVERHEAD: Final = 128
+"""What the objects around a message in a queue cost: messages of no bytes are not for nothing."""
+LARGE_PART: Final = 4096
+"""Bytes of a part of a message that is worth an object of its own (and a compiled way in, `_calls.pyx`)."""
 _WINDOW_BITS: Final = {b"gzip": 31, b"deflate": 15}
 _LEVEL: Final = 1
 """zlib's fastest: an answer waits for it."""
@@ -48,7 +51,7 @@ class MessageReader:
         self._prefix = b""
         """As much as has come of a prefix that is not complete; all of one with a fault."""
         self._flag = 0
-        self._length = _UNKNOWN
+        self._length = UNKNOWN
         """Of the unfinished message."""
         self._parts: list[bytes | bytearray] = []
         """Its bytes so far. Large parts stay as they came and are joined once, at the end; small ones share
@@ -82,7 +85,7 @@ class MessageReader:
             messages.append((self._flag, b"".join(self._parts)))
             self._parts = []
             self._have = 0
-            self._length = _UNKNOWN
+            self._length = UNKNOWN
 
     def _read_prefix(self, data: bytes, at: int) -> int:
         """Take the prefix of the next message, as far as it has come; returns where `data` goes on.
@@ -107,7 +110,7 @@ class MessageReader:
     def _keep(self, data: bytes) -> None:
         """A part of the unfinished message."""
         self._have += len(data)
-        if len(data) >= _LARGE_PART:
+        if len(data) >= LARGE_PART:
             self._parts.append(data)
         elif data:
             if self._parts and type(self._parts[-1]) is bytearray:

@@ -36,7 +36,9 @@ def ways(request, twins):
 class Both:
     """The same client at both engines."""
 
-    def __init__(self, twins, modules, *, hooks=False, places=6, calls=float("inf"), held=float("inf")):
+    def __init__(
+        self, twins, modules, *, hooks=False, places=6, calls=float("inf"), held=float("inf"), largest=3000
+    ):
         self.twins = twins
         self.modules = modules
         self.asked = [[], []]
@@ -47,7 +49,7 @@ class Both:
             hook = self.asked[index].append
             context = kit.server_context.ServerContext(
                 kit.limits.Limits(
-                    connection_concurrency=places, connection_window_bytes=80_000, max_receive_bytes=3000,
+                    connection_concurrency=places, connection_window_bytes=80_000, max_receive_bytes=largest,
                     stream_window_bytes=70_000, max_frame_bytes=20_000,
                 ),
                 {b"/t.S/Unary": kit.server_context.Route("/t.S/Unary", collects=True, target=print),
@@ -182,6 +184,56 @@ def test_both_ways_are_the_same(wire, twins, modules, drawn):
     both.hear()
 
 
+PARTS = [16_000, 9000, 5000, 4096, 4095, 1000, 0]
+
+
+@st.composite
+def in_parts(draw, wire, first):
+    """Messages that are too large for a frame, on a few streams at once, and how many there are."""
+    count = draw(st.integers(1, 3))
+    queues = []
+    for stream in range(first, first + 2 * count, 2):
+        message = wire.message(bytes(draw(st.sampled_from([0, 4000, 9000, 20_000, 39_990, 41_000]))))
+        if not draw(st.integers(0, 5)):
+            message += draw(st.sampled_from([b"\0", bytes(5), bytes(6000)]))
+        length = draw(st.sampled_from([None, None, len(message), len(message) - 5000, 10**9]))
+        fields = () if length is None else (("content-length", str(length)),)
+        path = draw(st.sampled_from(["/t.S/Unary"] * 4 + ["/t.S/Up"]))
+        frames = [wire.headers(stream, wire.block(*fields, path=path))]
+        while message:
+            size = draw(st.sampled_from(PARTS))
+            frames.append(wire.data(stream, message[:size]))
+            message = message[size:]
+        frames.append(wire.data(stream, b"", end=True) if draw(st.booleans()) else b"")
+        queues.append(frames)
+    mixed = []
+    while any(queues):
+        mixed.append(draw(st.sampled_from([queue for queue in queues if queue])).pop(0))
+        if not draw(st.integers(0, 7)):
+            mixed.append(wire.window_update(draw(st.sampled_from([0, first])), 40))
+    return b"".join(mixed), count
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
+@given(drawn=st.data())
+def test_both_ways_are_the_same_with_messages_in_parts(wire, twins, modules, drawn):
+    draw = drawn.draw
+    held = draw(st.sampled_from([30_000, float("inf")]))
+    both = Both(twins, modules, hooks=draw(st.booleans()), held=held, largest=40_000)
+    both.say(wire.PREFACE + wire.settings() + wire.settings_ack())
+    first = 1
+    for _ in range(draw(st.integers(1, 5))):
+        piece, count = draw(in_parts(wire, first))
+        first += 2 * count
+        while piece:
+            size = draw(st.sampled_from([1000, 16_384, 65_536]))
+            both.say(piece[:size])
+            piece = piece[size:]
+        both.answer(draw(st.lists(st.integers(0, 500), max_size=8)), b"an answer")
+        both.hear()
+
+
 class TestWayIn:
     @pytest.fixture(autouse=True)
     def _compiled(self, twins):
@@ -209,6 +261,17 @@ class TestWayIn:
         talk.say(wire.call(3, b"ab", *fields))
         assert [call.message for call in talk.calls()] == [b"ab", b"ab"]
         assert talk.budget.bytes == 4
+
+    def test_large_parts_of_a_message_reach_no_general_method(self, wire, monkeypatch):
+        talk = wire.Talk()
+        message = wire.message(bytes(30_000))
+        talk.say(wire.headers(1) + wire.data(1, message[:5000]))
+        general = server_engine.ServerConnection._some_data
+        monkeypatch.delattr("hushar.rpc.bodies.ReceivingConnection._some_data")
+        talk.say(wire.data(1, message[5000:15_000]) + wire.data(1, message[15_000:25_000]))
+        monkeypatch.setattr("hushar.rpc.bodies.ReceivingConnection._some_data", general, raising=False)
+        (call,) = talk.say(wire.data(1, message[25_000:], end=True))
+        assert call.message == bytes(30_000)
 
     def test_it_goes_on_behind_what_is_unusual(self, wire, monkeypatch):
         talk = wire.Talk()
