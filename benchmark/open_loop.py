@@ -23,6 +23,8 @@ from raw_client import frame, greeting
 
 OK = "0"
 """The grpc-status of a call that has its answer. Statuses are numbers as text, as on the wire."""
+EXPIRED = "4"
+"""That of a call that was let in and not answered before its deadline: it was not refused."""
 UNANSWERED, REFUSED_STREAM = "unanswered", "refused stream"
 PATIENCE_SECONDS = 5.0
 LEAD_SECONDS = 0.05
@@ -62,8 +64,9 @@ class Outcome:
 
     @property
     def refused(self) -> NDArray[np.float64]:
-        """Seconds of the calls that were answered, but not OK."""
-        others = [found for status, found in self.latencies.items() if status not in (OK, UNANSWERED)]
+        """Seconds of the calls that were answered, but not OK; without those whose deadline was over."""
+        answered = (OK, EXPIRED, UNANSWERED)
+        others = [found for status, found in self.latencies.items() if status not in answered]
         return np.concatenate(others) if others else np.empty(0)
 
     def percentile(self, percent: float) -> float:

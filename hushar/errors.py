@@ -7,6 +7,7 @@
     │   ├── UndecodableRequest  INTERNAL: the bytes are no InferenceRequest
     │   ├── InvalidRequest      INVALID_ARGUMENT: a value, or a number of rows, that cannot be served
     │   ├── ModelFailed         INTERNAL: the model could not score the batch
+    │   ├── AnswerTooLarge      RESOURCE_EXHAUSTED: the answer is above `server.max_send_bytes`
     │   └── Overloaded          RESOURCE_EXHAUSTED: too much is waiting; when to try again
     └── SinkError               a delivery failed and may be tried again: time-out, 5xx, no route
         ├── SinkRefused         everything is refused until someone acts: credentials, no such bucket
@@ -17,8 +18,9 @@ see is `str(error)` of a RequestError; details belong in `raise … from` and th
 """
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 class HusharError(Exception):
@@ -91,17 +93,33 @@ class ModelFailed(RequestError):
         super().__init__("the model could not score this request; the server's log says why")
 
 
+class AnswerTooLarge(RequestError):
+    """The answer is larger than `limit` bytes. The transport says the same of other services' answers."""
+
+    kind = ErrorKind.RESOURCE_EXHAUSTED
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the answer is larger than {limit} bytes")
+
+
 class Overloaded(RequestError):
     """So much is waiting that the call is refused at once.
 
     `reason`: which limit of the section `batching`, without its `max_`: `queue_rows`, `queue_bytes` or
-    `queue_seconds`. `retry_ms`: the expected time until there is room, 1 to 60000.
+    `queue_seconds`. `retry_ms`: the expected time until there is room, 1 to 60000. `hasty`: it is the call's
+    own deadline that is too near.
     """
 
     kind = ErrorKind.RESOURCE_EXHAUSTED
+    _TEXTS: ClassVar[Mapping[str, str]] = {
+        "queue_rows": "too many rows are waiting already",
+        "queue_bytes": "too many bytes are waiting already",
+        "queue_seconds": "the expected wait is too long",
+    }
 
-    def __init__(self, reason: str, retry_ms: int) -> None:
-        super().__init__("too many rows are waiting already")
+    def __init__(self, reason: str, retry_ms: int, *, hasty: bool = False) -> None:
+        text = "the expected wait is too long for the call's deadline" if hasty else self._TEXTS[reason]
+        super().__init__(text)
         self.reason = reason
         self.retry_ms = retry_ms
 

@@ -1,7 +1,7 @@
 """Frozen records, and the types of the callables, that cross from one room to another."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -67,16 +67,57 @@ class BatchMetrics(NamedTuple):
     """Calls that failed, by the name of their error's kind, such as INVALID_ARGUMENT."""
 
 
-@dataclass(frozen=True, slots=True)
-class LogBatch:
+class LogBatch(NamedTuple):
     """The log records of the calls of one batch: the log channel carries these."""
 
     records: tuple[bytes, ...]
     """One a call: field 1 of InferenceLogs with its tag and length, so that any concatenation of
-    records is a log file."""
-    spooled: Callable[[], None] | None = field(default=None, compare=False)
+    records is a log file. Each piece holds one or more of them, laid end to end."""
+    spooled: Callable[[], None] | None = None
     """Called in the event loop as soon as every record is in the spool, or is counted as lost:
     with `log.acknowledge = "spooled"` the responses leave here."""
+    joined: int = 0
+    """How many records there are; 0 where each piece is one."""
+
+    @property
+    def size(self) -> int:
+        """How many records there are."""
+        return self.joined or len(self.records)
+
+    def each(self) -> Sequence[bytes]:
+        """One record a piece."""
+        return each_record(self.records, self.size)
+
+
+def each_record(pieces: Sequence[bytes], count: int) -> Sequence[bytes]:
+    """The `count` records in pieces that hold one or more of them each, laid end to end.
+
+    Where they are laid end to end is seen from their lengths: for the few times that it matters. Raises
+    ValueError where that is not so.
+    """
+    if len(pieces) == count:
+        return pieces
+    records = [record for piece in pieces for record in _records_in(piece)]
+    if len(records) != count:
+        raise ValueError(f"{len(records)} log records, not {count}")
+    return records
+
+
+def _records_in(piece: bytes) -> Iterator[bytes]:
+    start = 0
+    while start < len(piece):
+        # A tag of one byte, and the length as a varint.
+        at, shift, size = start + 1, 0, 0
+        while piece[at : at + 1] >= b"\x80":
+            size |= (piece[at] & 0x7F) << shift
+            at, shift = at + 1, shift + 7
+        if at >= len(piece):
+            raise ValueError("a log record is cut short")
+        end = at + 1 + (size | piece[at] << shift)
+        if end > len(piece):
+            raise ValueError("a log record is cut short")
+        yield piece[start:end]
+        start = end
 
 
 LogOutlet = Callable[[LogBatch], bool]

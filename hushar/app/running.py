@@ -121,7 +121,12 @@ def _make_batcher(prepared: Prepared, sidecars: Sidecars) -> Batcher:
     configuration = prepared.configuration
     batching = configuration.batching
     vectorizer = make_vectorizer(prepared.plan, configuration.kernel)
-    scorer = Scorer(vectorizer, prepared.served, logged=sidecars.log is not None)
+    scorer = Scorer(
+        vectorizer,
+        prepared.served,
+        logged=sidecars.log is not None,
+        max_answer_bytes=configuration.server.max_send_bytes,
+    )
     answering = Answering(
         native.refuse,
         native.reply_all,

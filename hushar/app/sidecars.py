@@ -12,6 +12,7 @@ import trio
 
 from hushar.app.preparing import Prepared
 from hushar.errors import ConfigurationError
+from hushar.features.vectorize import kernel_name
 from hushar.sidecars.log import LogSidecar
 from hushar.sidecars.metrics import Gauges, MetricsSidecar, Totals
 from hushar.sidecars.settings import LogSettings, MetricsSettings, spool_problem
@@ -70,6 +71,7 @@ def make_sidecars(
         model_version=prepared.served.version,
         totals=[*totals, *(() if log is None else (log.counters,))],
         gauges=gauges,
+        kernel=kernel_name(configuration.kernel),
     )
     return Sidecars(log, metrics)
 

@@ -31,6 +31,10 @@ class Generator:
         self.recorder = recorder
         self.sent = 0
         """Calls meant for the window that were begun."""
+        self.behind = 0
+        """Calls of an open loop that were not even found due when the window was over."""
+        self.idle_seconds = 0.0
+        """In the window: what places of a closed loop waited for a stream, added up."""
         self.lines: Lines
         self._calls = calls
         self._again: deque[float] = deque()
@@ -181,6 +185,7 @@ class OpenLoop(Generator):
         """Calls up to this one were begun; those up to `_due` wait."""
         self._unsent = 0
         self._turns = 0
+        self._pacing = trio.CancelScope()
 
     def wanted(self, line: Line) -> int:
         """See Generator."""
@@ -211,7 +216,8 @@ class OpenLoop(Generator):
 
     async def run(self, sleep_until: SleepUntil) -> None:
         """See Generator."""
-        await keep_pace(self._schedule, sleep_until, self.due)
+        with self._pacing:
+            await keep_pace(self._schedule, sleep_until, self.due)
 
     def expire(self, now: float, seconds: float) -> None:
         """See Generator. They are never sent."""
@@ -232,18 +238,20 @@ class OpenLoop(Generator):
     def end(self, now: float) -> int:
         """See Generator."""
         self._stopped = True
+        # With a rate beyond all means there would still be calls to be found due.
+        self._pacing.cancel()
         stop = min(self._schedule.count, self._schedule.due(self.recorder.window.end))
+        self.behind = max(0, stop - self._due)
         self._leave_out(self._next, stop, now)
         self._next = self._due = stop
         return self._unsent
 
     def _leave_out(self, start: int, stop: int, now: float) -> None:
-        for first in range(start, stop, 1_000_000):
-            tags = self._schedule.moments(first, min(stop, first + 1_000_000))
-            window = self.recorder.window
-            tags = tags[(tags >= window.begin) & (tags < window.end)]
-            self._unsent += len(tags)
-            self.recorder.latency.add(now - tags)
+        window = self.recorder.window
+        for moments, counts in self._schedule.groups(start, stop):
+            meant = (moments >= window.begin) & (moments < window.end)
+            self._unsent += int(counts[meant].sum())
+            self.recorder.latency.add(now - moments[meant], counts[meant])
 
 
 class ClosedLoop(Generator):
@@ -256,6 +264,8 @@ class ClosedLoop(Generator):
         self._waiting: deque[float] = deque()
         """Since when other places are free, for which there is no stream."""
         self._concurrency = concurrency
+        self._counted: float | None = None
+        """Up to when `idle_seconds` has their waiting; None while there is no server to wait for."""
 
     def wanted(self, line: Line) -> int:
         """See Generator. No line takes more than its share."""
@@ -276,10 +286,10 @@ class ClosedLoop(Generator):
 
     def feed(self, line: Line, most: int = MAX_STREAMS) -> bool:
         """See Generator."""
+        if self._waiting:
+            self._count_idle(trio.current_time())
         begun = super().feed(line, most)
-        if self._fresh and self.lines.connected:
-            self._waiting.extend([trio.current_time()] * self._fresh)
-            self._fresh = 0
+        self._leave_waiting()
         return begun
 
     async def run(self, sleep_until: SleepUntil) -> None:  # noqa: ARG002 - it waits for nothing
@@ -288,6 +298,7 @@ class ClosedLoop(Generator):
             super().feed(line)
         for line in self.lines.all:
             line.flush()
+        self._leave_waiting()
         await trio.sleep_forever()
 
     def no_server(self) -> None:
@@ -295,6 +306,7 @@ class ClosedLoop(Generator):
         if self._stopped:
             return
         now = trio.current_time()
+        self._counted = None
         self._waiting.extend([now] * self._fresh)
         self._fresh = 0
         tags = list(self._waiting)
@@ -304,7 +316,25 @@ class ClosedLoop(Generator):
                 self.recorder.failed(now, tag, "UNAVAILABLE", self.lines.failure)
         self._waiting = deque([now] * len(tags))
 
-    def end(self, now: float) -> int:  # noqa: ARG002
+    def end(self, now: float) -> int:
         """See Generator. What is not begun is nobody's call."""
         self._stopped = True
+        self._count_idle(now)
         return 0
+
+    def _leave_waiting(self) -> None:
+        """For the places that are still free there is no stream."""
+        if self._fresh and self.lines.connected:
+            now = trio.current_time()
+            if not self._waiting:
+                self._counted = now
+            self._waiting.extend([now] * self._fresh)
+            self._fresh = 0
+
+    def _count_idle(self, now: float) -> None:
+        """Add up how long places have waited; call it before their number changes."""
+        if self._counted is not None and self._waiting:
+            window = self.recorder.window
+            seconds = min(now, window.end) - max(self._counted, window.begin)
+            self.idle_seconds += len(self._waiting) * max(0.0, seconds)
+        self._counted = now

@@ -38,6 +38,9 @@ _EARLY: Final = 0.00006
 _AT_ONCE: Final = 20_000
 """Calls that are found due in one step: a rate beyond all means must not keep answers from being read."""
 
+_A_PIECE: Final = 1_000_000
+"""Moments in one array."""
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -69,13 +72,23 @@ class Schedule:
         a_tick = rate * tick
         return [begin + math.floor(index / a_tick + 1e-9) * tick for index in range(start, stop)]
 
-    def moments(self, start: int, stop: int) -> NDArray[np.float64]:
-        """The same as `times` as an array, for very many."""
-        index = np.arange(start, stop, dtype=np.float64)
+    def groups(self, start: int, stop: int) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+        """The same as `times` for very many: moments, and how many calls are meant for each; in pieces.
+
+        There are at most FINE_RATE moments a second, whatever the rate. Both arrays have the shape `(n,)`.
+        """
+        if stop <= start:
+            return
         tick = self.tick
-        if not tick:
-            return self.begin + index / self.rate
-        return self.begin + np.floor(index / (self.rate * tick) + 1e-9) * tick
+        a_tick = self.rate * tick if tick else 1.0
+        first, last = math.floor(start / a_tick + 1e-9), math.floor((stop - 1) / a_tick + 1e-9)
+        for begin in range(first, last + 1, _A_PIECE):
+            number = np.arange(begin, min(last + 1, begin + _A_PIECE) + 1, dtype=np.float64)
+            # The first call of each tick, and the one behind the last tick.
+            edges = np.ceil((number - 1e-9) * a_tick).astype(np.int64) if tick else number.astype(np.int64)
+            edges = np.clip(edges, start, stop)
+            moments = number[:-1] * tick if tick else number[:-1] / self.rate
+            yield self.begin + moments, edges[1:] - edges[:-1]
 
     def due(self, now: float) -> int:
         """How many calls are meant for a moment that is not later than `now`."""

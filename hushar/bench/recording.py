@@ -38,13 +38,15 @@ class Histogram:
         self._least = math.inf
         self._greatest = -math.inf
 
-    def add(self, values: Floats) -> None:
-        """Count values, shape `(n,)`."""
+    def add(self, values: Floats, counts: NDArray[np.int64] | None = None) -> None:
+        """Count values, shape `(n,)`; each as often as `counts`, shape `(n,)`, says, or once."""
+        if counts is not None:
+            values, counts = values[counts > 0], counts[counts > 0]
         if not len(values):
             return
         values = np.maximum(values, 0.0)
-        self.count += len(values)
-        self._sum += float(values.sum())
+        self.count += len(values) if counts is None else int(counts.sum())
+        self._sum += float(values.sum() if counts is None else values @ counts)
         self._least = min(self._least, float(values.min()))
         self._greatest = max(self._greatest, float(values.max()))
         mantissa, exponent = np.frexp(values)
@@ -52,8 +54,9 @@ class Histogram:
         index = (exponent.astype(np.int64) - _LEAST_EXPONENT) * SUB_BUCKETS + bucket
         # Zero has no exponent.
         index[values < 2.0 ** (_LEAST_EXPONENT - 1)] = 0
-        counted = np.bincount(np.clip(index, 0, len(self._counts) - 1), minlength=len(self._counts))
-        self._counts += counted
+        # Weights are added up as float64, which is exact for these.
+        counted = np.bincount(np.clip(index, 0, len(self._counts) - 1), counts, len(self._counts))
+        self._counts += counted.astype(np.int64)
 
     @property
     def least(self) -> float | None:

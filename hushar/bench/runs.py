@@ -65,6 +65,10 @@ class RunResult:
     ok_slots: NDArray[np.int64]
     """Calls that ended with OK, by slots of time."""
     failed_slots: NDArray[np.int64]
+    behind: int = 0
+    """Calls that the generator had not even found due when the window was over."""
+    idle_share: float = 0.0
+    """Of a closed loop's places, on average: those that waited for a stream."""
     server_stages: Mapping[str, float] | None = None
     """Stage → mean seconds a matrix."""
     interrupted: bool = False
@@ -206,6 +210,7 @@ class _Run:
         recorder, window = self._recorder, self._recorder.window
         recorder.settle()
         seconds = window.end - window.begin if interrupted else self._setup.seconds
+        places = (self._load.concurrency or 1) * seconds
         result = RunResult(
             load=self._load,
             seconds=seconds,
@@ -222,6 +227,8 @@ class _Run:
             slot_seconds=recorder.slot_seconds,
             ok_slots=recorder.ok_slots,
             failed_slots=recorder.failed_slots,
+            behind=self._generator.behind,
+            idle_share=self._generator.idle_seconds / places if places else 0.0,
             server_stages=stages,
             interrupted=interrupted,
             connected=connected,
@@ -235,15 +242,23 @@ def _limits(result: RunResult) -> Iterator[str]:
     busy = result.cpu_share >= BUSY_SHARE
     if result.unsent > UNSENT_SHARE * planned:
         share = f"{result.unsent / planned:.1%} of the calls were never sent"
-        if busy:
+        if busy or result.behind > result.unsent / 2:
             yield f"{share}: its core was busy"
         else:
-            yield f"{share}: all streams of its {result.connections} connections were taken"
+            yield f"{share}: {_taken(result)}"
+    concurrency = result.load.concurrency
+    if concurrency is not None and result.idle_share > UNSENT_SHARE:
+        under_way = f"{concurrency * (1 - result.idle_share):.0f} of {concurrency} calls at a time"
+        yield f"only {under_way} were under way: {_taken(result)}"
     if result.late_p99_seconds > LATE_SECONDS:
         yield f"it was {result.late_p99_seconds * 1000:.0f} ms late at p99"
     rate = result.load.rate
     if busy and (rate is None or result.calls_per_second < ANSWERED_SHARE * rate):
         yield f"its core was busy {min(result.cpu_share, 1.0):.0%} of the time"
+
+
+def _taken(result: RunResult) -> str:
+    return f"all streams of its {result.connections} connections were taken"
 
 
 @contextmanager

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 _PATH: Final = "/hushar.Hushar/InferenceService"
 _SUFFIXES: Final = (".json", ".html")
+_MOST_RATE: Final = 1e9
+"""Calls a second: more than any machine offers, and few enough to be counted exactly."""
+_MOST_CONCURRENCY: Final = 1_000_000
+_MOST_SECONDS: Final = 1e8
+"""Three years."""
 
 
 class _Number(click.FloatRange):
@@ -29,7 +34,10 @@ class _Number(click.FloatRange):
 
 
 _COUNT: Final = click.IntRange(min=1)
+_PLACES: Final = click.IntRange(1, _MOST_CONCURRENCY)
 _POSITIVE: Final = _Number(min=0, min_open=True)
+_RATE: Final = _Number(min=0, max=_MOST_RATE, min_open=True)
+_DURATION: Final = _Number(min=0, max=_MOST_SECONDS, min_open=True)
 _FROM_ZERO: Final = _Number(min=0)
 
 
@@ -39,11 +47,13 @@ _FROM_ZERO: Final = _Number(min=0)
 @click.option("--config", metavar="CONFIG", help="Plausible random rows for this configuration.")
 @click.option("--json", "json_file", metavar="FILE", help="Rows as JSON, a list or one a line; - for stdin.")
 @click.option("--log", "logs", multiple=True, metavar="SOURCE...", help="Logged rows, without their scores.")
-@click.option("--rate", type=_POSITIVE, metavar="R", help="Open loop: calls a second. Of a sweep: the first.")
-@click.option("--concurrency", type=_COUNT, metavar="N", help="Closed loop: calls at a time.")
+@click.option("--rate", type=_RATE, metavar="R", help="Open loop: calls a second. Of a sweep: the first.")
+@click.option("--concurrency", type=_PLACES, metavar="N", help="Closed loop: calls at a time.")
 @click.option("--sweep", is_flag=True, help="Open loop at rising rates, until p99, rate or generator break.")
-@click.option("--seconds", type=_POSITIVE, default=10, show_default=True, help="That are measured.")
-@click.option("--warmup-seconds", type=_FROM_ZERO, default=1, show_default=True, help="Before.")
+@click.option("--seconds", type=_DURATION, default=10, show_default=True, help="That are measured.")
+@click.option(
+    "--warmup-seconds", type=_Number(0, _MOST_SECONDS), default=1, show_default=True, help="Before."
+)
 @click.option("--connections", type=click.IntRange(1, 10_000), default=4, show_default=True)
 @click.option("--rows", type=_COUNT, default=1, show_default=True, help="A call.")
 @click.option("--timeout-seconds", type=_POSITIVE, metavar="SECONDS", help="For one call.")

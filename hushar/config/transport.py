@@ -56,10 +56,10 @@ class ServerSection(Section):
     drain_seconds: SecondsOrZero = 30.0
     """Seconds: how long calls in flight may take to finish after SIGTERM or SIGINT."""
     max_connections: Count = 1024
-    """Connections at a time; a further one is closed at once."""
+    """Connections at a time; a further one waits in the listener's queue."""
     max_connections_per_address: Count | None = None
-    """Connections at a time from one address. None: no limit; 256 is advised where no proxy is in
-    front."""
+    """Connections at a time from one address; a further one is closed at once. None: no limit; 256 is
+    advised where no proxy is in front."""
     max_in_flight: Count | None = None
     """Calls in flight of all connections together; a further one is answered RESOURCE_EXHAUSTED. None:
     no limit."""
@@ -69,7 +69,7 @@ class ServerSection(Section):
     """Bytes of a request, after decompression; a larger one is answered RESOURCE_EXHAUSTED."""
     max_send_bytes: Annotated[int, Field(ge=1, le=MAX_WINDOW)] = 64 * MIB
     """Bytes of an answer; instead of a larger one RESOURCE_EXHAUSTED is sent."""
-    max_header_bytes: Bytes = 16 * KIB
+    max_header_bytes: Annotated[int, Field(ge=1, le=MAX_WINDOW)] = 16 * KIB
     """Bytes of a call's metadata as HTTP/2 counts them; a call with more is answered
     RESOURCE_EXHAUSTED."""
     max_header_fields: Count = 100
@@ -112,7 +112,8 @@ class Http2Section(Section):
     stream_send_buffer_bytes: Bytes = MIB
     """Bytes of a streamed answer that wait for the client before its handler has to wait."""
     connection_send_buffer_bytes: Bytes = 8 * MIB
-    """Bytes that wait for the client's socket before nothing more is read of its connection."""
+    """Bytes that wait for the client's socket before nothing more is read of its connection, or for its
+    windows before no further call is begun; beyond four times, answers are RESOURCE_EXHAUSTED."""
     write_stall_seconds: Seconds = 30.0
     """Seconds in which a client takes nothing of what waits for it, after which it is dropped."""
     max_continuation_frames: Count = 8

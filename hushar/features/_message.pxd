@@ -163,18 +163,38 @@ cdef inline void walk_parts(Walk* walk, Part* parts, Py_ssize_t count, float* ma
                 uncollect(&walk.collectors[collector], row)
 
 
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    #define hushar_prefetch(place) __builtin_prefetch(place)
+    #else
+    #define hushar_prefetch(place) ((void)(place))
+    #endif
+    """
+    void hushar_prefetch(const void* place) noexcept nogil
+
+
+cdef enum:
+    AHEAD = 8
+
+
 cdef inline Py_ssize_t count_rows_of(const uint8_t* message, Py_ssize_t size) noexcept nogil:
-    """counting.py in C."""
+    """counting.py in C. Of a large message each row's first bytes are a cache miss, and where the next row is
+    stands in them; so the processor is told before where it is likely to be, since rows are much alike."""
     cdef Bytes at = message
     cdef Bytes end = message + size
+    cdef Bytes before
     cdef uint32_t tag
     cdef Py_ssize_t rows = 0
     while at < end:
+        before = at
         at = read_tag(at, end, &tag)
         if at == NULL:
             break
         at = skip_field(at, end, tag, IN_REQUEST, True)
         if at == NULL:
             break
+        if (end - at) // AHEAD > at - before:
+            hushar_prefetch(at + AHEAD * (at - before))
         rows += tag == (2 << 3 | LENGTH)
     return rows

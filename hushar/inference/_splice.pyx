@@ -3,8 +3,8 @@
 
 Theory of operation. First every message is walked, without the GIL: where its ids are, where its rows
 begin and end, how many bytes of each row stay without its fields 3, and so how long its response and its
-record will be. Then the bytes objects are made, each of its final size. Then they are filled, again without
-the GIL: nobody else knows of them yet.
+record will be. Then the bytes objects are made, each of its final size: one for each response, one for all
+records. Then they are filled, again without the GIL: nobody else knows of them yet.
 
 The walk checks every tag and length against the end of what it is in. A message that does not fit what the
 caller says of it is a ValueError, and nothing outside of it is read.
@@ -104,7 +104,7 @@ def spliced_part(bytes message not None, Py_ssize_t at, Py_ssize_t rows, scores,
         responses, records = make(&item, 1, table, &constant, <const uint8_t*> view.buf)
         request_id = PyBytes_FromStringAndSize(<char*> item.data + item.id.start, item.id.size) \
             if item.has_id else None
-        return responses[0], records[0] if logged else b"", request_id, item.at
+        return responses[0], records, request_id, item.at
     finally:
         PyMem_Free(table)
         PyBuffer_Release(&view)
@@ -156,7 +156,8 @@ cdef spliced_buffer(list messages, list rows, Py_buffer* scores, log):
             index = measure_all(items, count, table, &constant)
         if index >= 0:
             raise ValueError(f"message {index} is cut short or does not have {items[index].rows} rows")
-        return make(items, count, table, &constant, <const uint8_t*> scores.buf)
+        responses, records = make(items, count, table, &constant, <const uint8_t*> scores.buf)
+        return responses, [records] if constant.logged and count else []
     finally:
         PyMem_Free(items)
         PyMem_Free(table)
@@ -164,23 +165,31 @@ cdef spliced_buffer(list messages, list rows, Py_buffer* scores, log):
 
 cdef make(Item* items, Py_ssize_t count, const Row* table, const Constant* constant, const uint8_t* scores):
     """Make the bytes objects and fill them."""
-    cdef list responses = [], records = []
-    cdef bytes made
-    cdef Py_ssize_t index, size
+    cdef list responses = []
+    cdef bytes made, records = b""
+    cdef Py_ssize_t index, total = 0
+    if constant.logged:
+        # One object for all: the records of a batch stay together.
+        for index in range(count):
+            total += record_size(&items[index])
+        records = PyBytes_FromStringAndSize(NULL, total)
+        total = 0
     for index in range(count):
         made = PyBytes_FromStringAndSize(NULL, items[index].response_size)
         items[index].response = <uint8_t*> PyBytes_AS_STRING(made)
         responses.append(made)
         if constant.logged:
-            size = items[index].batch_size
-            if not items[index].is_part:
-                size += 1 + varint_size(size)
-            made = PyBytes_FromStringAndSize(NULL, size)
-            items[index].record = <uint8_t*> PyBytes_AS_STRING(made)
-            records.append(made)
+            items[index].record = <uint8_t*> PyBytes_AS_STRING(records) + total
+            total += record_size(&items[index])
     with nogil:
         fill_all(items, count, table, constant, scores)
     return responses, records
+
+
+cdef inline Py_ssize_t record_size(const Item* item) noexcept nogil:
+    if item.is_part:
+        return item.batch_size
+    return 1 + varint_size(item.batch_size) + item.batch_size
 
 
 # The walk: places are offsets; -1 means that the message is not what it should be.

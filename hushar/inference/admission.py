@@ -18,6 +18,16 @@ DEADLINE_MARGIN: Final = 1.5
 """An expected wait may be as wrong as that and the call is answered before its deadline all the same. Where
 calls come faster than they are answered, all of them are let in with hardly more left than they need."""
 
+OVERLOAD_SECONDS: Final = 1.0
+"""For so long after a refusal more calls are taken to come than can be answered."""
+REST_SHARE: Final = 0.05
+"""Of the time that calls wait in the queue."""
+LEAST_REST_SECONDS: Final = 5e-4
+"""A shorter rest costs more than it saves."""
+MOST_REST_SECONDS: Final = 4e-3
+"""Calls that come so much later come together, and are accepted or refused for a fraction of what each would
+cost alone."""
+
 ROWS: Final = "queue_rows"
 BYTES: Final = "queue_bytes"
 SECONDS: Final = "queue_seconds"
@@ -49,6 +59,7 @@ class Admission:
         self._pace = pace
         self.under_way_rows = 0
         """Rows of the matrices that are under way."""
+        self._refused_at = -math.inf
 
     def refusals(self, now: float) -> Callable[[int, int, float], Overloaded | None]:
         """`refusal` for calls that came together, by rows, bytes and deadline.
@@ -66,6 +77,7 @@ class Admission:
                 return last
             found = self.refusal(rows, size, deadline - now)
             if found is not None:
+                self._refused_at = now
                 last, least_rows, least_size, latest = found, rows, size, deadline
             return found
 
@@ -90,7 +102,7 @@ class Admission:
         if left_seconds < math.inf:
             needed = DEADLINE_MARGIN * (wait + self._pace.wait(self.under_way_rows + rows))
             if needed > left_seconds:
-                return Overloaded(SECONDS, _milliseconds(needed - left_seconds))
+                return Overloaded(SECONDS, _milliseconds(needed - left_seconds), hasty=True)
         return None
 
     def fits(self, rows: int, size: int, left_seconds: float) -> bool:
@@ -104,6 +116,19 @@ class Admission:
             return False
         needed = DEADLINE_MARGIN * (wait + self._pace.wait(self.under_way_rows))
         return needed <= left_seconds
+
+    def rest(self, now: float) -> float:
+        """For how many seconds whoever brings calls may as well leave them alone; 0 where little waits, or
+        none was refused lately.
+
+        To them it is next to nothing, beside the wait that is before them. Large calls do not count: they let
+        others pass.
+        """
+        if now - self._refused_at > OVERLOAD_SECONDS:
+            return 0.0
+        queue = self._queue
+        seconds = REST_SHARE * self._pace.wait(queue.rows - queue.large_rows)
+        return 0.0 if seconds < LEAST_REST_SECONDS else min(seconds, MOST_REST_SECONDS)
 
     def _ahead(self, rows: int) -> int:
         """The rows that go before a call's first: of large calls, which share every matrix with those that

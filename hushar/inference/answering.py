@@ -1,15 +1,18 @@
 """What leaves inference: answers and refusals to the calls, records to the log, measurements."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import trio
+
 from hushar.errors import RequestError
 from hushar.inference.queue import Batch, Large
 from hushar.inference.scoring import Scored
-from hushar.records import NOTHING, BatchMetrics, Call, LogBatch, LogOutlet, MetricsOutlet
+from hushar.records import NOTHING, BatchMetrics, Call, LogBatch, LogOutlet, MetricsOutlet, each_record
 
 _MICROS = 1e6
 
@@ -33,6 +36,12 @@ class Answering:
     """None where nothing is logged."""
     when_spooled: bool = False
     """Whether a response leaves only once its record is in the spool."""
+    clock: Callable[[], float] = trio.current_time
+    """That of the calls' deadlines."""
+
+    def is_gone(self, call: Call) -> bool:
+        """Whether nobody waits for the answer any more. The transport ends a call past its deadline."""
+        return call.over or (call.deadline < math.inf and call.deadline <= self.clock())
 
     def answer(self, batch: Batch, scored: Scored, taken: float) -> None:
         """Answer the whole calls of a batch, log those answered OK, and measure the batch.
@@ -43,7 +52,10 @@ class Answering:
         failed: Mapping[str, int] = NOTHING
         origins = [(origin.arrived, origin.calls) for origin in batch.origins]
         answered = origins
-        over = [call.over for call in calls]
+        if batch.earliest < math.inf and batch.earliest <= self.clock():
+            over = [self.is_gone(call) for call in calls]
+        else:
+            over = [call.over for call in calls]
         if scored.errors or True in over:
             lost = self._refuse_lost(calls, scored, over)
             failed = Counter(lost.values())
@@ -56,7 +68,9 @@ class Answering:
             kept = [place for place, index in enumerate(good) if index not in lost]
             calls = [calls[good[place]] for place in kept]
             responses = [responses[place] for place in kept]
-            records = [records[place] for place in kept] if records else records
+            if records:
+                each = each_record(records, len(good))
+                records = [each[place] for place in kept]
         if calls:
             self._send(calls, responses, records)
         if batch.large is not None and batch.large.taken == batch.slice_rows:
@@ -82,7 +96,7 @@ class Answering:
 
     def answer_large(self, large: Large, responses: list[bytes], records: list[bytes]) -> None:
         """Answer a large call, all of whose slices are done."""
-        if large.call.over:
+        if self.is_gone(large.call):
             self.count([CANCELLED])
             return
         self._send([large.call], responses, records)
@@ -91,7 +105,7 @@ class Answering:
 
     def fail(self, call: Call, error: RequestError) -> None:
         """Refuse one call that is in no batch any more."""
-        if call.over:
+        if self.is_gone(call):
             self.count([CANCELLED])
         else:
             self.refuse(call, error)
@@ -102,13 +116,15 @@ class Answering:
         self.metrics(BatchMetrics(0, None, failed=Counter(failed)))
 
     def _send(self, calls: Sequence[Call], responses: Sequence[bytes], records: Sequence[bytes]) -> None:
-        """Reply, and hand the records to the log."""
+        """Reply, and hand the records to the log: one a call, in any number of pieces."""
         if self.log_outlet is None or not records:
             self.reply_all(calls, responses)
         elif not self.when_spooled:
             self.reply_all(calls, responses)
-            self.log_outlet(LogBatch(tuple(records)))
-        elif not self.log_outlet(LogBatch(tuple(records), partial(self.reply_all, calls, responses))):
+            self.log_outlet(LogBatch(tuple(records), None, len(calls)))
+        elif not self.log_outlet(
+            LogBatch(tuple(records), partial(self.reply_all, calls, responses), len(calls))
+        ):
             # Not taken: the loss is counted there, and logging never fails a call.
             self.reply_all(calls, responses)
 

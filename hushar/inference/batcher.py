@@ -36,6 +36,8 @@ TURN_SECONDS = 2e-4
 """How long matrices may follow one another before the loop comes round: that costs as much as a short one."""
 REHEARSAL_SECONDS = 0.02
 """How long `rehearse` goes on to larger matrices."""
+LARGEST_SECONDS = 0.1
+"""What a matrix of `max_rows` may be expected to take for `rehearse` to try it too."""
 _EMPTY_ROW = b"\x12\x00"
 """An input row without features, in a request."""
 
@@ -80,12 +82,21 @@ class Batcher:
         self._at_once = min(limits.max_rows, limits.max_call_rows)
         self._idle_tasks = trio.lowlevel.ParkingLot()
         self._threads = Threads(concurrency + 1)
-        self._finishing = Finishing(scorer, answering, self._threads, offload, limits.max_call_rows)
+        self._finishing = Finishing(
+            scorer,
+            answering,
+            self._queue,
+            self._threads,
+            offload=offload,
+            max_call_rows=limits.max_call_rows,
+        )
         self._running = 0
         self._running_calls = 0
         self._batches = 0
         self._rows = 0
         self._shed = dict.fromkeys((ROWS, BYTES, SECONDS), 0)
+        self.on_waiting: Callable[[float], None] | None = None
+        """Told, in `submit`, that too much waits, and for how many seconds to bring no more is as well."""
 
     @property
     def thread_at_work(self) -> bool:
@@ -102,7 +113,9 @@ class Batcher:
     def rehearse(self) -> None:
         """Score a few matrices of rows without features, to know beforehand about how long they take.
 
-        Blocks for about REHEARSAL_SECONDS, or as long as one row takes.
+        Blocks for about REHEARSAL_SECONDS, or as long as one row takes; and for a matrix of `max_rows`, if
+        that takes no more than LARGEST_SECONDS. The model's memory for it is then there: allocated after
+        that for many smaller ones, it would come on top of theirs.
         """
         rows, begun = 1, time.perf_counter()
         spent = 0.0
@@ -123,6 +136,21 @@ class Batcher:
             # Less than that, but for the log's record, which is as long as its request.
             self._finishing.pace.rehearsed(rows, scored.timings.encode_us / 1e6)
             rows *= 2
+        self._rehearse_largest(rows // 2)
+
+    def _rehearse_largest(self, rows: int) -> None:
+        """The same for `max_rows`, by way of as few sizes as can be, each larger than the `rows` before."""
+        largest = self._limits.max_rows
+        while 0 < rows < largest and (seconds := self._pace.expected(rows)):
+            reach = min(int(rows * LARGEST_SECONDS / seconds), largest)
+            if reach < min(4 * rows, largest):
+                # A row takes so long that it is no matter of what a matrix costs whatever its rows.
+                break
+            started = time.perf_counter()
+            if self._scorer.score(Work([_EMPTY_ROW * reach], [reach], [0])).timings is None:
+                break
+            self._pace.rehearsed(reach, time.perf_counter() - started)
+            rows = reach
 
     # Calls come in
 
@@ -139,13 +167,28 @@ class Batcher:
             and not self._queue.calls
             and not self._placement.in_thread(total)
         ):
-            received = time.time_ns() // 1000
-            origin = Origin(arrived, received, len(calls))
-            batch = Batch(list(calls), messages, rows, [origin], total_rows=total)
-            self._begin(batch)
-            self._end(batch, *self._score(batch), arrived)
+            self._score_here(calls, messages, rows, arrived)
             return
         self._take_in(Arrival(list(calls), messages, rows, arrived, time.time_ns() // 1000))
+
+    def _score_here(
+        self, calls: Sequence[Call], messages: list[bytes], rows: list[int], arrived: float
+    ) -> None:
+        received = time.time_ns() // 1000
+        earliest = min([call.deadline for call in calls], default=math.inf)
+        if earliest < math.inf and earliest <= (now := self._clock()):
+            # The transport's timer will end those whose deadline is over.
+            batch = Batch()
+            batch.join(Arrival(list(calls), messages, rows, arrived, received), len(calls), now)
+            batch.total_rows = sum(batch.rows)
+            self._answering.count([CANCELLED] * batch.gone)
+            if not batch.calls:
+                return
+        else:
+            origin = Origin(arrived, received, len(calls))
+            batch = Batch(list(calls), messages, rows, [origin], total_rows=sum(rows), earliest=earliest)
+        self._begin(batch)
+        self._end(batch, *self._score(batch), arrived)
 
     def _take_in(self, arrival: Arrival) -> None:
         """Let calls into the queue, or refuse them."""
@@ -158,6 +201,8 @@ class Batcher:
             queue.put(arrival)
         else:
             self._take_each_in(arrival, now)
+        if self.on_waiting is not None and (seconds := self._admission.rest(now)):
+            self.on_waiting(seconds)
         if queue.ready:
             self._idle_tasks.unpark()
 
@@ -231,6 +276,8 @@ class Batcher:
             if batch.gone:
                 self._answering.count([CANCELLED] * batch.gone)
             seconds = await self._serve(batch, taken) if batch.total_calls else 0.0
+            # Its messages are not to stay here until there is another.
+            del batch
             now = time.perf_counter()
             if now - last_turn >= TURN_SECONDS or not self._queue.ready:
                 # The loop of a busy server must come round, for reading and for timers.
@@ -253,14 +300,20 @@ class Batcher:
         self._running += 1
         self._running_calls += batch.total_calls
         self._admission.under_way_rows += batch.total_rows
+        if batch.earliest < math.inf:
+            batch.begun = self._clock()
 
     def _score(self, batch: Batch) -> tuple[Scored, float]:
         """Seconds are without a hop to a thread."""
+        started = time.perf_counter()
         work = Work(batch.messages, batch.rows, batch.received)
+        work.calls = batch.calls
+        # In a thread the loop's clock cannot be asked.
+        work.now = lambda: batch.begun + time.perf_counter() - started
         if batch.large is not None:
             work.reading, work.slices = batch.large.reading, batch.large.slices
             work.slice_rows = batch.slice_rows
-        started = time.perf_counter()
+            work.calls = [*batch.calls, batch.large.call]
         try:
             scored = self._scorer.score(work)
         except Exception:
@@ -288,7 +341,7 @@ class Batcher:
         large.under_way = False
         if scored.reading is not None:
             large.reading = scored.reading
-        if error is not None or large.call.over:
+        if error is not None or self._answering.is_gone(large.call):
             self._queue.drop(large)
             self._answering.fail(large.call, error or ModelFailed())
         elif not large.left:

@@ -11,30 +11,39 @@ from functools import partial
 
 import trio
 
-from hushar.errors import ModelFailed
+from hushar.errors import ModelFailed, RequestError
 from hushar.inference.answering import Answering
 from hushar.inference.pace import Pace
 from hushar.inference.placement import Placement
-from hushar.inference.queue import Large
+from hushar.inference.queue import CallQueue, Large
 from hushar.inference.scoring import Scorer
 from hushar.inference.threads import Threads
 
 log = logging.getLogger("hushar.inference")
 
-Made = tuple[list[bytes], list[bytes]]
-"""Responses and log records of one call; no response where they could not be made."""
+Made = tuple[list[bytes], list[bytes]] | RequestError
+"""Responses and log records of one call, or why there are none."""
 
 
 class Finishing:
     """Where the calls go of which all slices are done."""
 
     def __init__(
-        self, scorer: Scorer, answering: Answering, threads: Threads, offload: str, max_call_rows: int
+        self,
+        scorer: Scorer,
+        answering: Answering,
+        queue: CallQueue,
+        threads: Threads,
+        *,
+        offload: str,
+        max_call_rows: int,
     ) -> None:
+        """`queue`: where what the calls hold is counted until they are answered."""
         self.pace = Pace(max_call_rows)
         """Of putting together."""
         self._scorer = scorer
         self._answering = answering
+        self._queue = queue
         self._threads = threads
         self._placement = Placement(offload, self.pace)
         self._done: deque[Large] = deque()
@@ -42,7 +51,10 @@ class Finishing:
 
     def put(self, large: Large) -> None:
         """Answer the call, now or later."""
+        self._queue.hold(large, large.slices.size)
         if self._done or self._placement.in_thread(large.rows):
+            # All but the first wait.
+            self._queue.calls += bool(self._done)
             self._done.append(large)
             self._idle.unpark()
         else:
@@ -54,27 +66,33 @@ class Finishing:
         while True:
             if not self._done:
                 await self._idle.park()
-            large = self._done[0]
-            if large.call.over:
-                made: Made = ([], [])
-            else:
-                made = await self._threads.run(partial(self._finish, large))
-            self._done.popleft()
-            self._answer(large, made)
+            await self._answer_next()
+
+    async def _answer_next(self) -> None:
+        large = self._done[0]
+        if self._answering.is_gone(large.call):
+            made: Made = ModelFailed()
+        else:
+            made = await self._threads.run(partial(self._finish, large))
+        self._done.popleft()
+        self._queue.calls -= bool(self._done)
+        self._answer(large, made)
 
     def _finish(self, large: Large) -> Made:
         started = time.perf_counter()
         try:
             made = self._scorer.finish(large.slices, large.received)
+        except RequestError as error:
+            return error
         except Exception:
             log.exception("the answer of a call of %d rows could not be made", large.rows)
-            return [], []
+            return ModelFailed()
         self.pace.measured(large.rows, time.perf_counter() - started)
         return made
 
     def _answer(self, large: Large, made: Made) -> None:
-        responses, records = made
-        if responses:
-            self._answering.answer_large(large, responses, records)
+        self._queue.release(large)
+        if isinstance(made, RequestError):
+            self._answering.fail(large.call, made)
         else:
-            self._answering.fail(large.call, ModelFailed())
+            self._answering.answer_large(large, *made)

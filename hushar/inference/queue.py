@@ -10,6 +10,7 @@ other half, it has its matrix nearly for itself, and the large call at least hal
 large calls the oldest goes first, unless it is in another thread's matrix.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import compress, islice
@@ -58,6 +59,8 @@ class Large:
     taken: int = 0
     """Rows that have been in a matrix, also of one under way."""
     under_way: bool = False
+    held: int = 0
+    """Bytes for which it counts in the queue."""
 
     @property
     def left(self) -> int:
@@ -89,6 +92,10 @@ class Batch:
 
     total_rows: int = 0
     """Of the matrix."""
+    earliest: float = math.inf
+    """No deadline of the calls comes before it, by their clock."""
+    begun: float = -math.inf
+    """When it was begun by the same clock, where one has a deadline."""
 
     @property
     def total_calls(self) -> int:
@@ -104,7 +111,9 @@ class Batch:
         """Take the arrival's calls before `stop`, but for those nobody waits for; the rows that came."""
         part = slice(arrival.at, stop)
         calls, messages, rows = arrival.calls[part], arrival.messages[part], arrival.rows[part]
-        over = [call.over or call.deadline <= now for call in calls]
+        deadlines = [call.deadline for call in calls]
+        over = [call.over or deadline <= now for call, deadline in zip(calls, deadlines, strict=True)]
+        self.earliest = min(self.earliest, min(deadlines, default=math.inf))
         if True in over:
             live = list(map(not_, over))
             self.gone += over.count(True)
@@ -134,9 +143,9 @@ class CallQueue:
         self.large_rows = 0
         """Of these, those of large calls."""
         self.bytes = 0
-        """Messages of calls of which some rows wait."""
+        """Messages of calls of which some rows wait; of large calls all that they hold, to their end."""
         self.calls = 0
-        """With rows that wait."""
+        """With rows that wait; and large ones whose answers wait to be made."""
         self._arrivals: deque[Arrival] = deque()
         self._large: list[Large] = []
         self._owed = False
@@ -161,6 +170,7 @@ class CallQueue:
         """Add a large call that has been counted."""
         self._large.append(large)
         self.large_rows += large.rows
+        large.held = len(large.message)
 
     def take(self, now: float) -> Batch:
         """The next matrix; it may be empty. `now` by the clock of the calls' deadlines."""
@@ -177,6 +187,7 @@ class CallQueue:
         batch.total_rows = sum(batch.rows) + size
         if size:
             batch.large, batch.slice_rows = large, size
+            batch.earliest = min(batch.earliest, large.call.deadline)
             large.under_way = True
             large.taken += size
             self.rows -= size
@@ -214,8 +225,19 @@ class CallQueue:
                 self._arrivals.popleft()
         return filled
 
+    def hold(self, large: Large, size: int) -> None:
+        """Count bytes that a large call holds beside its message."""
+        large.held += size
+        self.bytes += size
+
+    def release(self, large: Large) -> None:
+        """A large call has ended: what it has held is let go."""
+        self.bytes -= large.held
+        large.held = 0
+
     def drop(self, large: Large) -> None:
-        """Take a large call out, whose matrix, if there is one under way, has come back."""
+        """End a large call, whose matrix, if there is one under way, has come back."""
+        self.release(large)
         if large.left:
             self.rows -= large.left
             self.large_rows -= large.left
@@ -224,5 +246,4 @@ class CallQueue:
 
     def _forget(self, large: Large) -> None:
         self._large.remove(large)
-        self.bytes -= len(large.message)
         self.calls -= 1

@@ -4,21 +4,23 @@
 can run in the event loop or in a worker thread: vectorized, run and spliced in one hop.
 """
 
+import copy
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hushar.errors import ModelFailed, RequestError
+from hushar.errors import AnswerTooLarge, ModelFailed, RequestError
 from hushar.features.vectorize import Reading, Vectorized, Vectorizer
 from hushar.inference.splice import Logged, Slices, Splice, Spliced, choose
 from hushar.models.scores import as_scores
 from hushar.models.served import ServedModel
-from hushar.records import Timings
+from hushar.records import Call, Timings, each_record
 
 log = logging.getLogger("hushar.inference")
 
@@ -41,6 +43,11 @@ class Work:
     slice_rows: int = 0
     slices: Slices | None = None
     """Where the answer of what is read by `reading` is put together."""
+    calls: Sequence[Call] = ()
+    """Of each message, and of the slice: one that is over need not be tried again after a failure. None where
+    all are to be."""
+    now: Callable[[], float] = lambda: -math.inf
+    """The time on the clock of the calls' deadlines; asked in the thread that scores."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +57,7 @@ class Scored:
     responses: list[bytes] = field(default_factory=list)
     """Of the whole messages without an error, in their order."""
     records: list[bytes] = field(default_factory=list)
-    """Log records of the same; empty where nothing is logged."""
+    """Log records of the same, in pieces of one or more; empty where nothing is logged."""
     errors: dict[int, RequestError] = field(default_factory=dict)
     """By position; that of a slice comes after those of the whole messages."""
     reading: Reading | None = None
@@ -65,15 +72,23 @@ class Scorer:
     """Scores batches with one vectorizer and one model. Safe to use from several threads at once."""
 
     def __init__(
-        self, vectorizer: Vectorizer, model: ServedModel, *, logged: bool, splice: Splice | None = None
+        self,
+        vectorizer: Vectorizer,
+        model: ServedModel,
+        *,
+        logged: bool,
+        max_answer_bytes: float = math.inf,
+        splice: Splice | None = None,
     ) -> None:
-        """`splice`: the one that goes with the vectorizer, unless it is given."""
+        """`max_answer_bytes`: a call with a larger answer fails. `splice`: the one that goes with the
+        vectorizer, unless it is given."""
         self.count = vectorizer.count
         self.check = vectorizer.check
         self.begin = vectorizer.begin
         self._vectorizer = vectorizer
         self._model = model
         self._logged = logged
+        self._max_answer_bytes = max_answer_bytes
         self._splice = splice or choose(vectorizer.name)
         self._model_id = model.model_id.encode()
         self._model_version = model.version.encode()
@@ -84,9 +99,12 @@ class Scorer:
         reading = work.reading
         parts: Sequence[bytes | Reading] = work.messages
         rows = work.rows
+        before = None
         if reading is not None:
+            if parts:
+                # Should a neighbour fail, the slice is read again, and from here.
+                before = copy.copy(reading)
             parts, rows = [*parts, reading], [*rows, work.slice_rows]
-            first_row = reading.row
         started = time.perf_counter()
         try:
             vectorized = self._vectorizer.vectorize(parts, rows)
@@ -95,7 +113,7 @@ class Scorer:
             begun = time.perf_counter()
             scored = self._cut(work, vectorized, scores)
         except Exception as error:
-            return self._each_alone(work, 0 if reading is None else first_row, error)
+            return self._in_halves(work, before, error)
         if len(scores):
             scored.timings = Timings(
                 vectorized.decode_us,
@@ -135,14 +153,30 @@ class Scorer:
             scored.responses, scored.records = self._splice.whole(
                 messages, rows, scores[:whole], self._log(received)
             )
+            if max(map(len, scored.responses)) > self._max_answer_bytes:
+                self._leave_out_the_too_large(scored, len(work.messages))
         if work.slices is not None and len(work.messages) not in scored.errors:
             # The last step: what fails before it is tried again.
             self._add(work.slices, scores[whole:], scored, len(work.messages))
         return scored
 
+    def _leave_out_the_too_large(self, scored: Scored, calls: int) -> None:
+        """What the transport would refuse to send must be in no log."""
+        limit = self._max_answer_bytes
+        fitting = [len(response) <= limit for response in scored.responses]
+        good = [index for index in range(calls) if index not in scored.errors]
+        for index, fits in zip(good, fitting, strict=True):
+            if not fits:
+                scored.errors[index] = AnswerTooLarge(int(limit))
+        if scored.records:
+            scored.records = list(compress(each_record(scored.records, len(good)), fitting))
+        scored.responses = list(compress(scored.responses, fitting))
+
     def _add(self, slices: Slices, scores: NDArray[np.float32], scored: Scored, index: int) -> None:
         try:
             slices.add(scores)
+        except AnswerTooLarge as error:
+            scored.errors[index] = error
         except ValueError as error:
             # A model whose scores a row are not always as many.
             self._complaints.say(self._model.model_id, error)
@@ -150,39 +184,50 @@ class Scorer:
 
     def slices(self, message: bytes) -> Slices:
         """For the answer of a message that is scored in slices."""
-        return Slices(message, self._splice, logged=self._logged)
+        return Slices(message, self._splice, logged=self._logged, most=self._max_answer_bytes)
 
     def finish(self, slices: Slices, received: int) -> Spliced:
-        """The answer of a message all of whose slices are done, and its log record where there is a log."""
+        """The answer of a message all of whose slices are done, and its log record where there is a log.
+
+        Raises:
+            AnswerTooLarge: the answer is.
+        """
         return slices.finish(self._log([received]))
 
     def _log(self, received: Sequence[int]) -> Logged | None:
         return Logged(self._model_id, self._model_version, received) if self._logged else None
 
-    def _each_alone(self, work: Work, first_row: int, error: Exception) -> Scored:
-        """A model that fails on a joined batch may fail for one call's rows: run each call alone.
+    def _in_halves(self, work: Work, before: Reading | None, error: Exception) -> Scored:
+        """A model that fails on a joined batch may fail for one call's rows: run each half of the calls, and
+        of one that fails each half again. A slice is a half of its own.
 
-        `first_row`: of the slice, in its message.
+        `before`: the slice's reading as it was, if there are calls beside it.
         """
-        if len(work.messages) + (work.reading is not None) == 1:
+        count = len(work.messages)
+        if count + (work.reading is not None) == 1:
             self._complaints.say(self._model.model_id, error)
             return Scored(errors={0: ModelFailed()})
-        everything = Scored()
-        each = [
-            Work((message,), (rows,), (received,))
-            for message, rows, received in zip(work.messages, work.rows, work.received, strict=True)
+        middle = count // 2 if before is None else count
+        halves = [
+            Work(
+                work.messages[part],
+                work.rows[part],
+                work.received[part],
+                calls=work.calls[part],
+                now=work.now,
+            )
+            for part in (slice(middle), slice(middle, None))
         ]
-        if work.reading is not None:
-            again = self._again(work.reading, first_row)
-            each.append(Work((), (), (), again, work.slice_rows, work.slices))
+        if before is not None:
+            last = halves[1]
+            last.reading, last.slice_rows, last.slices = before, work.slice_rows, work.slices
+        everything = Scored(reading=before)
         timings = []
-        for index, alone in enumerate(each):
-            scored = self.score(alone)
-            if scored.errors:
-                everything.errors[index] = scored.errors[0]
+        for start, half in zip((0, middle), halves, strict=True):
+            scored = self._score_awaited(half)
+            everything.errors |= {start + index: each for index, each in scored.errors.items()}
             everything.responses += scored.responses
             everything.records += scored.records
-            everything.reading = scored.reading
             everything.rows += scored.rows
             if scored.timings is not None:
                 timings.append(scored.timings)
@@ -190,12 +235,26 @@ class Scorer:
             everything.timings = Timings._make(map(sum, zip(*timings, strict=True)))
         return everything
 
-    def _again(self, reading: Reading, row: int) -> Reading:
-        """Another Reading of the same message, up to a row before which nothing has failed."""
-        again = self.begin(reading.message)
-        if row:
-            self._vectorizer.vectorize([again], [row])
-        return again
+    def _score_awaited(self, work: Work) -> Scored:
+        """Score what somebody still waits for; the rest fails, and nobody will hear of it."""
+        now = work.now()
+        awaited = [not (call.over or call.deadline <= now) for call in work.calls]
+        if all(awaited):
+            return self.score(work)
+        # A slice is alone: then nothing is left.
+        left = [index for index, still in enumerate(awaited) if still]
+        rest = Work(
+            list(compress(work.messages, awaited)),
+            list(compress(work.rows, awaited)),
+            list(compress(work.received, awaited)),
+            calls=list(compress(work.calls, awaited)),
+            now=work.now,
+        )
+        scored = self.score(rest) if left else Scored()
+        errors = {left[index]: error for index, error in scored.errors.items()}
+        gone = {index: ModelFailed() for index, still in enumerate(awaited) if not still}
+        scored.errors = errors | gone
+        return scored
 
 
 class _Complaints:

@@ -16,13 +16,16 @@ This module is the readable implementation; `_splice.pyx` is its compiled twin: 
 for byte. Which of them runs is decided in `choose`.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hushar.errors import AnswerTooLarge
 
 try:
     from hushar.inference import _splice
@@ -43,8 +46,7 @@ _MODEL_VERSION = b"\x8a\x01"  # field 17, length-delimited
 _MASK64 = 0xFFFF_FFFF_FFFF_FFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Logged:
+class Logged(NamedTuple):
     """What the log records of a batch hold beside rows and scores."""
 
     model_id: bytes
@@ -56,7 +58,8 @@ class Logged:
 
 
 Spliced = tuple[list[bytes], list[bytes]]
-"""Responses and log records, one for each message; no records where nothing is logged."""
+"""Responses, one for each message; and the log records of the same, laid end to end in one piece (no piece
+where nothing is logged, or there are no messages)."""
 
 Part = tuple[bytes, bytes, bytes | None, int]
 """Of some rows of a message: the `outputs` of its response, the rows of its log record, the request id if
@@ -114,7 +117,7 @@ def spliced(
         responses.append(response(parts, own))
         if log is not None:
             records.append(log_record(parts, own, log, log.received[index]))
-    return responses, records
+    return responses, [b"".join(records)] if records else []
 
 
 def spliced_part(message: bytes, at: int, rows: int, scores: NDArray[np.float32], logged: bool) -> Part:
@@ -154,7 +157,12 @@ class Slices:
     A slice is spliced right after it was vectorized, while its bytes are still near the processor.
     """
 
-    def __init__(self, message: bytes, splice: Splice, *, logged: bool) -> None:
+    def __init__(self, message: bytes, splice: Splice, *, logged: bool, most: float = math.inf) -> None:
+        """`most`: bytes of an answer."""
+        self.size = 0
+        """Bytes of the answer and of the log record, as far as they are made."""
+        self._most = most
+        self._answer_size = 0
         self._message = message
         self._splice = splice
         self._logged = logged
@@ -165,7 +173,12 @@ class Slices:
         self._log_rows: list[bytes] = []
 
     def add(self, scores: NDArray[np.float32]) -> None:
-        """The scores of the next rows. Raises ValueError where there are no more, or for other widths."""
+        """The scores of the next rows.
+
+        Raises:
+            ValueError: there are no more, or their scores a row are not as many as before.
+            AnswerTooLarge: they make the answer so.
+        """
         if self._columns not in (None, scores.shape[1]):
             raise ValueError(f"{scores.shape[1]} scores a row after {self._columns}")
         self._columns = scores.shape[1]
@@ -176,11 +189,25 @@ class Slices:
         self._log_rows.append(log_rows)
         if request_id is not None:
             self._request_id = request_id
+        self._answer_size += len(outputs)
+        self.size += len(outputs) + len(log_rows)
+        self._check_size(0)
+
+    def _check_size(self, more: int) -> None:
+        if self._answer_size + more > self._most:
+            raise AnswerTooLarge(int(self._most))
 
     def finish(self, log: Logged | None) -> Spliced:
-        """The response and the record as `spliced` has them. Raises ValueError if rows are left."""
+        """The response and the record as `spliced` has them.
+
+        Raises:
+            ValueError: rows are left.
+            AnswerTooLarge: what stands behind the last row makes the answer so.
+        """
         self.add(np.empty((0, self._columns or 0), np.float32))
-        response = b"".join([_text(_FIELD_1, self._request_id), *self._outputs])
+        request_id = _text(_FIELD_1, self._request_id)
+        self._check_size(len(request_id))
+        response = b"".join([request_id, *self._outputs])
         self._outputs.clear()
         if log is None:
             return [response], []

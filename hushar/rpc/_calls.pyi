@@ -6,4 +6,5 @@ from hushar.rpc.fast_ways import reply_all as reply_all
 from hushar.rpc.fast_ways import reply_at_once as reply_at_once
 from hushar.rpc.fast_ways import take_calls as take_calls
 from hushar.rpc.fast_ways import take_complete as take_complete
+from hushar.rpc.messages import Gathered as Gathered
 from hushar.rpc.streams import CallState as CallState

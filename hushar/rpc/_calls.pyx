@@ -21,6 +21,26 @@ cdef extern from "Python.h":
     ctypedef struct PyObject
     PyObject *PyDict_GetItemWithError(object mapping, object key) except? NULL
 
+cdef extern from *:
+    """
+    #if defined(__linux__)
+    #include <stdint.h>
+    #include <sys/mman.h>
+    #include <unistd.h>
+    #endif
+    /* Ask for huge pages for a block and what shares its outer pages. Advice: whatever comes of it is right. */
+    static void want_huge_pages(char *block, Py_ssize_t size) {
+    #if defined(__linux__) && defined(MADV_HUGEPAGE)
+        uintptr_t start = (uintptr_t)block & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
+        (void)madvise((void *)start, (uintptr_t)block + (uintptr_t)size - start, MADV_HUGEPAGE);
+    #else
+        (void)block;
+        (void)size;
+    #endif
+    }
+    """
+    void want_huge_pages(char *block, Py_ssize_t size) noexcept nogil
+
 cdef enum:
     DATA = 0
     HEADERS = 1
@@ -36,6 +56,55 @@ cdef object OK = StatusCode.OK
 cdef tuple NOTHING = ()
 cdef Py_ssize_t large_part = LARGE_PART
 cdef long long message_overhead = MESSAGE_OVERHEAD
+
+
+# Room is made for so many times what has come, and no more than the message has: a message is copied
+# once more at most, and what only its prefix promises is address space that nothing has touched.
+cdef Py_ssize_t ROOM = 64
+# A block from this size on is mapped anew each time (hushar/app/memory.py), and to have it cleared 4 KiB at a
+# time costs more than to copy it: there huge pages pay.
+cdef Py_ssize_t HUGE = 32 << 20
+
+
+cdef class Gathered:
+    """See messages.py. The parts lie side by side from the first on."""
+
+    cdef bytes _content     # nobody else has it before it is full
+    cdef Py_ssize_t _have
+
+    def __bytes__(self):
+        return b"" if self._content is None else self._content[:self._have]
+
+    def add(self, bytes data not None, Py_ssize_t length):
+        """See messages.py."""
+        self.put(<const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), length)
+
+    def take(self):
+        """See messages.py."""
+        cdef bytes message = self._content
+        if message is None or PyBytes_GET_SIZE(message) != self._have:
+            message = bytes(self)
+        self._content, self._have = None, 0
+        return message
+
+    cdef int put(self, const unsigned char *data, Py_ssize_t size, Py_ssize_t length) except -1:
+        cdef Py_ssize_t room = 0 if self._content is None else PyBytes_GET_SIZE(self._content)
+        cdef Py_ssize_t needed = self._have + size
+        cdef bytes larger
+        if needed > length:
+            raise ValueError(f"{needed} bytes of a message of {length}")
+        if needed > room:
+            room = length if needed > length // ROOM else needed * ROOM
+            larger = PyBytes_FromStringAndSize(NULL, room)
+            if room >= HUGE:
+                want_huge_pages(PyBytes_AS_STRING(larger), room)
+            if self._have:
+                memcpy(PyBytes_AS_STRING(larger), PyBytes_AS_STRING(self._content), self._have)
+            self._content = larger
+        if size:
+            memcpy(PyBytes_AS_STRING(self._content) + self._have, data, size)
+        self._have = needed
+        return 0
 
 
 cdef class CallState:
@@ -454,16 +523,18 @@ cdef bint _take_part(
         held = size
     if <double>(now.held + held) > now.max_held:
         return False
+    cdef Gathered content
     if body is None:
         body = (<object>engine)._body(call)
+        content = body._content
+        content.put(data + PREFIX, size - PREFIX, length)
         body._length = length
-        body._parts.append(PyBytes_FromStringAndSize(<const char *>data + PREFIX, size - PREFIX))
     else:
-        body._parts.append(PyBytes_FromStringAndSize(<const char *>data, size))
+        content = body._content
+        content.put(data, size, length)
     body.size = total + size
     if ends:
-        call.message = b"".join(body._parts)
-        body._parts = []
+        call.message = content.take()
         body._have, body._length, body.messages = 0, UNKNOWN, 1
         call.receiving = False
         engine._events.append(call)
@@ -618,8 +689,12 @@ cdef int _answer(
         call = <CallState>calls[at]
         call.held = 0
         call.answered = True
+        if call.handler is None:
+            call.message, call.reader = b"", None
         if tells:
             (<object>engine)._tell_hooks(call, OK)
+        if call.handler is None:
+            call._request = None
         call.sending = False
         closed.append(call.id)
         del engine._streams[call.id]

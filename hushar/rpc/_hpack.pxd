@@ -45,6 +45,7 @@ cdef class RequestHead:
     cdef public object scheme, path, authority, fields, content_length, timeout, encoding, accept
     cdef public object http_status, refusal, route
     cdef public Py_ssize_t pseudo, size
+    cdef public bint bodiless
 
 
 cdef class Variations:

@@ -13,9 +13,9 @@ from hushar.rpc import messages as msg
 from hushar.rpc.calls import RawCall
 from hushar.rpc.compiled import EngineState, reply_at_once
 from hushar.rpc.engine import Connection
-from hushar.rpc.header_blocks import Field, encode
-from hushar.rpc.server_context import ServerContext
-from hushar.rpc.status import encode_message
+from hushar.rpc.header_blocks import encode
+from hushar.rpc.limits import CALM_FACTOR
+from hushar.rpc.server_context import ServerContext, status_fields
 
 log = logging.getLogger("hushar.rpc")
 
@@ -51,6 +51,11 @@ class AnsweringConnection(EngineState, Connection):
         return len(self._lingering)
 
     @property
+    def running_calls(self) -> int:
+        """Calls that are not answered."""
+        return sum(not call.over for call in self._streams.values())
+
+    @property
     def refusing(self) -> bool:
         """Whether nothing more is begun."""
         return self._refusing_after is not None
@@ -58,9 +63,21 @@ class AnsweringConnection(EngineState, Connection):
     # Responses
 
     def reply(self, call: RawCall, message: bytes) -> None:
-        """Answer a call OK with one message: leading headers, message, trailers."""
-        if not reply_at_once(self, call, message) and self.send_message(call, message):
+        """Answer a call OK with one message: leading headers, message, trailers.
+
+        Where four times `connection_send_buffer_bytes` wait for the peer already, what would have to wait too
+        is not kept: the call is RESOURCE_EXHAUSTED.
+        """
+        if reply_at_once(self, call, message):
+            return
+        if self.overfull and self._has_to_be_refused(call, len(message) + msg.PREFIX_BYTES):
+            self.end_call(call, Status(StatusCode.RESOURCE_EXHAUSTED, "too many answers wait for the client"))
+        elif self.send_message(call, message):
             self.end_call(call, Status(StatusCode.OK))
+
+    def _has_to_be_refused(self, call: RawCall, size: int) -> bool:
+        limit = CALM_FACTOR * self.limits.connection_send_buffer_bytes
+        return self._finished_bytes >= limit and size > min(call.send_window, self.send_window)
 
     def send_leading(self, call: RawCall) -> None:
         """Send the leading headers, once. Nothing happens if the call is over."""
@@ -105,14 +122,15 @@ class AnsweringConnection(EngineState, Connection):
         if call.over:
             return
         call.over = call.answered = True
-        fields: list[Field] = [] if call.leading_sent else [*self.context.common, *(call.leading or ())]
-        fields.append((b"grpc-status", str(status.int_value).encode()))
-        if status.status_message:
-            fields.append((b"grpc-message", encode_message(status.status_message)))
-        fields += call.trailing or ()
+        if call.leading_sent:
+            block = encode(status_fields(status, call.trailing))
+        elif call.leading:
+            block = encode([*self.context.common, *call.leading, *status_fields(status, call.trailing)])
+        else:
+            block = self.context.refusal(status, call.trailing)
         self._active = True
         self._account(call, status.status_code)
-        self.end_stream(call, self._block_frames(call.id, encode(fields), _END))
+        self.end_stream(call, self._block_frames(call.id, block, _END))
 
     def expire(self, call: RawCall) -> None:
         """The call's deadline is over."""
@@ -138,6 +156,9 @@ class AnsweringConnection(EngineState, Connection):
         body = _ANSWERS[status]
         fields = [(b":status", str(status).encode()), (b"content-type", b"text/plain")]
         fields.append((b"content-length", str(len(body)).encode()))
+        if call.head.bodiless:
+            self.end_stream(call, self._block_frames(call.id, encode(fields), _END))
+            return
         self._out.append(self._block_frames(call.id, encode(fields), fr.END_HEADERS))
         self.send_data(call, body)
         self.end_stream(call, fr.frame(fr.DATA, fr.END_STREAM, call.id))
@@ -214,7 +235,7 @@ class AnsweringConnection(EngineState, Connection):
         for after in context.after:
             try:
                 after(call.request, code, now - call.started)
-            except Exception:
+            except (Exception, SystemExit):
                 log.exception("a hook failed")
 
     def go_away(self) -> None:

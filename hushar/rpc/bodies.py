@@ -16,20 +16,34 @@ from hushar.rpc import frames as fr
 from hushar.rpc import messages as msg
 from hushar.rpc.answers import AnsweringConnection
 from hushar.rpc.calls import RawCall
+from hushar.rpc.compiled import Gathered
 from hushar.rpc.faults import ConnectionFault
 from hushar.rpc.request_head import text_of
 from hushar.rpc.server_context import ServerContext
+
+_CRUMB_BYTES: Final = 64
+"""DATA frames that are shorter, and neither end a stream nor complete a message, are crumbs."""
+_FREE_CRUMBS: Final = 1
+"""Of each message: some clients send its prefix by itself."""
+_BYTES_FOR_CRUMB: Final = 256
+"""So many bytes of a message allow for one more: a window's rest may be short."""
+_BOMB_RATIO: Final = 32
+_BOMB_BYTES: Final = 4096
+"""A message that cannot be inflated is one fault, and one more for each time that it may have grown to
+so many times its size; one of fewer bytes counts as of so many."""
 
 
 class RequestBody(msg.MessageReader):
     """What the general way keeps of a request's body."""
 
-    __slots__ = ("messages", "owed", "size", "untaken")
+    __slots__ = ("crumbs", "messages", "owed", "size", "untaken")
 
     def __init__(self, limit: int) -> None:
-        super().__init__(limit)
+        super().__init__(limit, Gathered)
         self.size = 0
         """Bytes of DATA that have come, without padding."""
+        self.crumbs = 0
+        """Frames of a few bytes of the unfinished message."""
         self.messages = 0
         """Messages that are complete."""
         self.untaken: deque[int] = deque()
@@ -62,6 +76,7 @@ class ReceivingConnection(AnsweringConnection):
             flags == fr.END_STREAM
             and size >= msg.PREFIX_BYTES
             and call.reader is None
+            and not call.over
             and (head.content_length is None or head.content_length == size)
             and head.http_status is None
         ):
@@ -93,10 +108,13 @@ class ReceivingConnection(AnsweringConnection):
         call.receive_window -= size
         if call.over:
             # Answered already, and the answer waits for a window: what still comes is not for anybody.
+            if 0 < stop - start < msg.PREFIX_BYTES:
+                self._crumb()
             call.receiving = not flags & fr.END_STREAM
             return
         body = self._body(call)
         body.size += stop - start
+        had = body.messages
         head = call.head
         if head.content_length is not None and body.size > head.content_length:
             self._reset(call.id, fr.PROTOCOL_ERROR)
@@ -108,8 +126,17 @@ class ReceivingConnection(AnsweringConnection):
         else:
             # What is no gRPC is answered at its end, or where it has become too long.
             self._credit_stream(call, body, size)
-        if flags & fr.END_STREAM and self._streams.get(call.id) is call:
+        if not flags & fr.END_STREAM:
+            if 0 < stop - start < _CRUMB_BYTES and body.messages == had:
+                self._crumb_of(body)
+        elif self._streams.get(call.id) is call:
             self._half_closed(call)
+
+    def _crumb_of(self, body: RequestBody) -> None:
+        """A crumb of a message has come: it is counted unless the message has enough bytes for it."""
+        body.crumbs += 1
+        if body.crumbs > _FREE_CRUMBS and body.crumbs * _BYTES_FOR_CRUMB > body.held:
+            self._crumb()
 
     def _body(self, call: RawCall) -> RequestBody:
         if call.reader is None:
@@ -124,8 +151,8 @@ class ReceivingConnection(AnsweringConnection):
         if flags & fr.PADDED:
             start, stop = self._unpadded(flags & ~fr.PRIORITIZED, data, start, stop)
         self._no_idle(stream_id, "DATA")
-        if start == stop and not flags & fr.END_STREAM:
-            self._empty_frame()
+        if not flags & fr.END_STREAM and stop - start < msg.PREFIX_BYTES:
+            self._crumb() if start < stop else self._empty_frame()
         if stream_id in self._streams:
             self._reset(stream_id, fr.STREAM_CLOSED)
         elif not self._is_ignored(stream_id):
@@ -135,6 +162,34 @@ class ReceivingConnection(AnsweringConnection):
         """Whether the peer may not know yet that we do not listen on a stream."""
         refusing = self._refusing_after
         return stream_id in self._recently_reset or (refusing is not None and stream_id > refusing)
+
+    def _hold_part(self, size: int) -> None:
+        """See Connection. It counts against the server's budget. What is too much ends the call that it is
+        of, and its rest is not kept; where it is no call's, it ends the connection."""
+        budget = self.context.budget
+        budget.bytes += size - self._held
+        self._held = size
+        if budget.bytes <= budget.max_bytes or not size:
+            return
+        skip = self._need - self._have
+        data = b"".join(self._chunks)[: fr.HEADER_BYTES]
+        self._drop_part()
+        head, flags, stream_id = fr.HEADER.unpack_from(data)
+        call: RawCall | None = self._streams.get(stream_id)
+        if head & 0xFF != fr.DATA or call is None or not call.receiving or call.over:
+            self.fail(fr.ENHANCE_YOUR_CALM, "too many bytes in flight")
+            return
+        try:
+            self._take_window(head >> 8)
+        except ConnectionFault as fault:
+            self.fail(fault.code, str(fault))
+            return
+        self._skip = skip
+        call.receiving = not flags & fr.END_STREAM
+        if call.head.http_status is not None:
+            self._answer_http(call, call.head.http_status)
+        else:
+            self._give_up(call, _OVER_BUDGET)
 
     # Messages
 
@@ -169,6 +224,7 @@ class ReceivingConnection(AnsweringConnection):
         if collects and body.messages:
             raise _Refused(Status(StatusCode.UNIMPLEMENTED, "more than one request message"))
         body.messages += 1
+        body.crumbs = 0
         if flag:
             message = self._inflated(call, message)
         size = len(message) + msg.MESSAGE_OVERHEAD
@@ -187,7 +243,16 @@ class ReceivingConnection(AnsweringConnection):
             text = f"grpc-encoding {text_of(encoding)!r} is not supported"
             raise _Refused(Status(StatusCode.UNIMPLEMENTED, text))
         call.compressed = call.unusual = True
-        return msg.inflate(message, encoding, self.limits.max_receive_bytes)
+        limit = self.limits.max_receive_bytes
+        try:
+            return msg.inflate(message, encoding, limit)
+        except (msg.MessageTooLarge, msg.CorruptMessage):
+            # It may have cost us far more than the peer: a fault for each _BOMB_RATIO times its size.
+            size = len(message)
+            most = min(limit, msg.MOST_INFLATED * size)
+            if not self._glitches.take(self._now, 1 + most // (_BOMB_RATIO * max(size, _BOMB_BYTES))):
+                raise ConnectionFault(fr.ENHANCE_YOUR_CALM, "too many compressed bombs") from None
+            raise
 
     def _hold(self, call: RawCall, size: int) -> None:
         """Count bytes that are held, or not any more. Raises _Refused where it is too much."""
@@ -211,6 +276,23 @@ class ReceivingConnection(AnsweringConnection):
             stream.held -= taken
             self.context.budget.bytes -= taken
         self._credit_stream(stream, body, size)
+
+    def _account(self, call: RawCall, code: StatusCode) -> None:
+        super()._account(call, code)
+        if call.handler is None:
+            self._let_go(call)
+
+    def handler_ended(self, call: RawCall) -> None:
+        """The task of a call has ended: its place is free, if its stream is over."""
+        super().handler_ended(call)
+        if call.over:
+            self._let_go(call)
+
+    def _let_go(self, call: RawCall) -> None:
+        """What has come of a call that is over: its deadline may be watched for hours."""
+        call.message = b""
+        call.reader = None
+        call._request = None
 
     def _credit_stream(self, call: RawCall, body: RequestBody, size: int) -> None:
         """Allow the peer as many bytes again, once they are worth a frame."""

@@ -14,6 +14,7 @@ try:
     from hushar.rpc._calls import (
         CallState,
         EngineState,
+        Gathered,
         read_at_once,
         reply_all,
         reply_at_once,
@@ -23,11 +24,13 @@ try:
 except ImportError:
     from hushar.rpc.engine_state import EngineState
     from hushar.rpc.fast_ways import read_at_once, reply_all, reply_at_once, take_calls, take_complete
+    from hushar.rpc.messages import Gathered
     from hushar.rpc.streams import CallState
 
 __all__ = [
     "CallState",
     "EngineState",
+    "Gathered",
     "HeaderDecoder",
     "RequestHead",
     "Variations",

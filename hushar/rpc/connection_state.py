@@ -11,6 +11,7 @@ from hushar.rpc.pollers import READ
 from hushar.rpc.server_engine import ServerConnection
 
 if TYPE_CHECKING:
+    from hushar.rpc.calls import RawCall
     from hushar.rpc.handlers import Handler
 
 
@@ -36,6 +37,7 @@ class ConnectionState:
         "address",
         "age_limit",
         "close_at",
+        "data_sent",
         "draining_at",
         "ended",
         "engine",
@@ -45,12 +47,14 @@ class ConnectionState:
         "last_stream_id",
         "link",
         "overdue",
+        "parked",
         "pinged_at",
         "progress_at",
         "room",
         "silent",
         "stage",
         "stage_at",
+        "waits",
     )
 
     def __init__(self, link: Link, address: str, now: float, age_limit: float) -> None:
@@ -69,7 +73,13 @@ class ConnectionState:
         self.last_stream_id = 0
         """The engine's, when that was looked at."""
         self.progress_at = now
-        """When the peer last took bytes, or had none to take."""
+        """When the peer last took what waited for it, or nothing did."""
+        self.waits = False
+        """Something waits for the peer's socket or windows, or for what waits for them."""
+        self.data_sent = 0
+        """The engine's, when something last waited."""
+        self.parked: list[RawCall] = []
+        """Complete calls that are not begun while the answers to others wait for the peer."""
         self.pinged_at: float | None = None
         """When a ping was sent that is not answered yet."""
         self.stage = int(link.established)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from hushar.rpc import events as ev
 from hushar.rpc import frames as fr
 from hushar.rpc.faults import ConnectionFault
-from hushar.rpc.limits import Bucket, Limits, PingGuard, Rate
+from hushar.rpc.limits import CRUMBS, SETTINGS_SECONDS, Bucket, Limits, PingGuard, Rate
 from hushar.rpc.streams import RecentlyReset
 from hushar.rpc.windows import FlowControl
 
@@ -40,7 +40,7 @@ class ControlFrames(FlowControl):
         self._events: list[Any] = []
         self._now = 0.0
         self._settings_seen = False
-        self._recently_reset = RecentlyReset()
+        self._recently_reset = RecentlyReset(limits.connection_concurrency)
         self._front = 0
         """How many pieces of the output come before all else: our own first frames."""
         self._taken_bytes = 0
@@ -56,6 +56,7 @@ class ControlFrames(FlowControl):
         self._pings = PingGuard(limits.ping_strikes, limits.ping_min_seconds)
         self._settings_rate = Rate(limits.max_settings_frames)
         self._empty_rate = Rate(limits.max_empty_frames)
+        self._crumbs = Bucket(CRUMBS, CRUMBS / SETTINGS_SECONDS)
         self._glitches = Bucket(limits.glitch_burst, limits.glitch_rate)
         self._courtesies = 0
         """PRIORITY, WINDOW_UPDATE and the like, ever; see `_courtesy`."""
@@ -229,6 +230,11 @@ class ControlFrames(FlowControl):
         """Count a DATA frame that brings nothing and ends nothing."""
         if not self._empty_rate.take(self._now):
             raise ConnectionFault(fr.ENHANCE_YOUR_CALM, "too many empty frames")
+
+    def _crumb(self) -> None:
+        """Count a DATA frame that brings hardly anything: it costs us as much as one of 16 KiB."""
+        if not self._crumbs.take(self._now):
+            raise ConnectionFault(fr.ENHANCE_YOUR_CALM, "too many DATA frames of a few bytes")
 
     # Stream errors
 

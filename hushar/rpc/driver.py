@@ -17,6 +17,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from time import perf_counter
 from typing import Any, Final
 
 import trio
@@ -27,7 +28,8 @@ from hushar.rpc.calls import RawCall
 from hushar.rpc.compiled import take_complete
 from hushar.rpc.connection_state import ConnectionState, Lifetimes
 from hushar.rpc.keeping import DRAIN_PING, Keeper
-from hushar.rpc.links import RECEIVE_BYTES, LinkLost
+from hushar.rpc.links import RECEIVE_BYTES, Link, LinkLost
+from hushar.rpc.parking import park
 from hushar.rpc.pollers import READ, WRITE
 from hushar.rpc.server_context import Route, ServerContext
 from hushar.rpc.timers import Deadlines
@@ -40,6 +42,10 @@ ACCEPT_BACKOFF_SECONDS: Final = 0.1
 _ACCEPT_AT_ONCE: Final = 64
 _READS_AT_ONCE: Final = 8
 """Full buffers that are read from a connection before others get their turn: half a megabyte."""
+_LEAST_PORTION: Final = 4096
+_PORTION_SECONDS: Final = 0.005
+"""After bytes that take longer to be worked through, a connection's portions are smaller and others get their
+turn: what is dear to read (bombs, DATA of a byte a frame) waits in its own socket."""
 _SWEEP_AT_ONCE: Final = 500
 """Connections that are looked after before others get their turn."""
 _BROKEN_LISTENER: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP})
@@ -226,9 +232,14 @@ class Driver(Keeper):
                     # TLS may have something to say of its own.
                     self._set_interest(state)
                 return
-            self._take(state, data, now, complete)
-            if len(data) < RECEIVE_BYTES or link.closed:
+            if len(data) < _LEAST_PORTION:
                 # Nearly always: another receive would find nothing, and costs more than to be told again.
+                self._take(state, data, now, complete)
+                return
+            begun = perf_counter()
+            self._take(state, data, now, complete)
+            _pace(link, len(data), perf_counter() - begun)
+            if len(data) < RECEIVE_BYTES or link.portion < RECEIVE_BYTES or link.closed:
                 return
 
     def _take(
@@ -239,7 +250,10 @@ class Driver(Keeper):
         if not engine.dirty:
             engine.dirty = True
             self._dirty.append(state)
-        for event in take_complete(RawCall, engine.receive_data(data, now), complete):
+        events = engine.receive_data(data, now)
+        if engine.overfull:
+            events = park(state, events)
+        for event in take_complete(RawCall, events, complete):
             if type(event) is RawCall:
                 self._start_call(event, state)
             else:
@@ -247,6 +261,14 @@ class Driver(Keeper):
         if engine.timed:
             self._timed += engine.timed
             engine.timed.clear()
+
+    def begin(self, calls: list[RawCall], state: ConnectionState) -> None:
+        """See Keeper."""
+        complete: dict[Any, list[RawCall]] = {}
+        for call in take_complete(RawCall, calls, complete):
+            self._start_call(call, state)
+        for route, together in complete.items():
+            self._deliver(route, together)
 
     def _watch_deadlines(self) -> None:
         """Watch the deadlines of the calls that this pass has begun and not ended: often there are none."""
@@ -285,10 +307,15 @@ class Driver(Keeper):
         """Hand a raw method all of its calls of this pass."""
         try:
             route.target(calls)
-        except Exception:
+        except (Exception, SystemExit):
             log.exception("the handler of %s failed", route.path)
             for call in calls:
                 call.fail(StatusCode.INTERNAL, "internal error")
+
+    def rest(self, seconds: float) -> None:
+        """Read nothing for so long after the pass that is under way: see Server.rest."""
+        if self._in_pass:
+            self._poller.rest(seconds)
 
     async def drain(self, grace: float) -> None:
         """Drain every connection, at most `grace` seconds and a moment, until there is none."""
@@ -300,3 +327,11 @@ class Driver(Keeper):
             with trio.move_on_after(DRAIN_SWEEP_SECONDS):
                 await self._empty.wait()
             self._look_after_all(list(self.connections.values()))
+
+
+def _pace(link: Link, size: int, seconds: float) -> None:
+    """`size` bytes of a connection have taken so long: how many are to be received at once from now on."""
+    if seconds > _PORTION_SECONDS:
+        link.portion = max(_LEAST_PORTION, min(link.portion, int(size * _PORTION_SECONDS / seconds)))
+    elif link.portion < RECEIVE_BYTES and seconds < _PORTION_SECONDS / 2:
+        link.portion = min(RECEIVE_BYTES, 2 * link.portion)

@@ -26,6 +26,11 @@ _CHUNKS: Final = 128
 _SELF_DEPENDENT: Final = 0x100
 """Beside a HEADERS frame's flags: its stream depends on itself."""
 
+
+def _nothing() -> None:
+    """Output of a connection that is lost is nobody's."""
+
+
 FastWay = Callable[["Connection", bytes, int], int]
 """Of a connection, and bytes that it is to work through from a place on; returns the place it has come to."""
 
@@ -41,6 +46,8 @@ class Connection(ControlFrames):
         """A connection error happened, or the connection is lost: nothing is read any more."""
         self._chunks: list[bytes] = []
         self._have = 0
+        self._held = 0
+        """Of these: what `_hold_part` has counted."""
         self._need = fr.HEADER_BYTES
         self._block: list[Any] | None = None
         """[stream id, flags, parts, bytes] of a header block that is not complete."""
@@ -51,7 +58,7 @@ class Connection(ControlFrames):
         self._max_block = CALM_FACTOR * limits.max_header_bytes
         self._fast_way: FastWay | None = None
         """Tried wherever a frame begins: works through usual frames, and says where it has stopped."""
-        self._handlers = (
+        self._handlers: tuple[Callable[[int, int, bytes, int, int], None], ...] = (
             self._data,
             self._headers,
             self._priority,
@@ -81,9 +88,13 @@ class Connection(ControlFrames):
             if self._have < self._need:
                 if len(self._chunks) >= _CHUNKS:
                     self._chunks = [b"".join(self._chunks)]
+                if self._have > fr.MIN_MAX_FRAME:
+                    self._hold_part(self._have)
                 return events
             data = b"".join(self._chunks)
             self._chunks = []
+            if self._held:
+                self._hold_part(0)
         return self._work(data, 0)
 
     def _work(self, data: bytes, at: int) -> list[Any]:
@@ -96,6 +107,8 @@ class Connection(ControlFrames):
         if at < len(data):
             self._chunks = [data[at:] if at else data]
             self._have = len(data) - at
+            if self._have > fr.MIN_MAX_FRAME:
+                self._hold_part(self._have)
         return self._events
 
     def data_to_send(self) -> bytes:
@@ -117,6 +130,7 @@ class Connection(ControlFrames):
         if self.failed:
             return
         self.failed = True
+        self._drop_part()
         self._abort_all()
         self._out.append(fr.goaway(self._last_peer_stream(), code, reason.encode()[:64]))
         self._events.append(ev.ConnectionFailed(code, reason))
@@ -126,9 +140,17 @@ class Connection(ControlFrames):
         """The socket is gone. Returns the calls that this ends, as events."""
         self._events = []
         self.failed = True
+        self._drop_part()
         self._abort_all()
         self._out.clear()
         return self._events
+
+    def release(self) -> None:
+        """Once it is lost: let go of what refers to it in turn, so that its memory is free with its last call
+        and not only when the garbage collector comes by."""
+        self._events = []
+        self._handlers = ()
+        self._on_output = _nothing
 
     def send_ping(self, data: bytes) -> None:
         """Send a PING with eight bytes of data."""
@@ -210,6 +232,17 @@ class Connection(ControlFrames):
         if kind == fr.DATA:
             self._take_window(length)
         self._reset(stream_id, fr.FRAME_SIZE_ERROR)
+
+    def _hold_part(self, size: int) -> None:
+        """Of a frame that is not complete, `size` bytes are held; 0 once it is. Longer than the least of
+        peers' frames may be: those of every connection are small change, and too usual to be counted."""
+        self._held = size
+
+    def _drop_part(self) -> None:
+        """What has come of a frame is forgotten."""
+        self._chunks = []
+        if self._held:
+            self._hold_part(0)
 
     def _skipped(self, data: bytes) -> bytes:
         """What comes after the rest of a frame that is ignored."""

@@ -3,7 +3,7 @@
 What purerpc's servicers expect is kept: a unary method is a coroutine function of a message (and, if it
 wants, `request`), a streaming one takes an async iterator or is an async generator. What purerpc does
 with exceptions is not: one is INTERNAL with a safe sentence, its traceback in the log; RpcFailedError is
-the way to answer with any status.
+the way to answer with any status. `sys.exit()` is an exception like others: one call does not end a server.
 """
 
 import logging
@@ -121,7 +121,12 @@ async def run_call(handler: Handler, method: Method, signature: Any) -> None:
             await _answer(handler, method, signature)
     except RpcFailedError as failure:
         connection.end_call(call, failure.status)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        _failed(call, error)
+    except BaseExceptionGroup as error:
+        # What a nursery inside the handler has made of it.
+        if error.split((Exception, SystemExit))[1] is not None:
+            raise
         _failed(call, error)
     finally:
         if trio.current_time() >= call.deadline:
@@ -132,7 +137,7 @@ async def run_call(handler: Handler, method: Method, signature: Any) -> None:
         handler.finished()
 
 
-def _failed(call: RawCall, error: Exception) -> None:
+def _failed(call: RawCall, error: BaseException) -> None:
     statuses = _statuses_in(error)
     if statuses:
         call.connection.end_call(call, statuses[0])

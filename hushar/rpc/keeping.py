@@ -1,9 +1,12 @@
 """Connections kept: made, written to, looked after and ended. What is read from them is the driver's.
 
 What a socket does not take is kept by its link until it is writable; a connection with too much of it is
-not read any more, and dropped once its peer has taken nothing for `write_stall_seconds`. Everything that is
-counted in seconds (idle, keepalive, handshake, age) is looked at once a second for all connections together,
-and oftener while the server drains.
+not read any more. Where finished answers wait for the peer's windows instead, it has to be read
+(WINDOW_UPDATE opens them), but no complete call is begun until there are fewer (parking.py). Either way a
+peer that has taken nothing for `write_stall_seconds` is dropped.
+
+Everything that is counted in seconds (idle, keepalive, handshake, age) is looked at once a second for all
+connections together, and oftener while the server drains.
 
 An error in the handling of one connection costs that connection, never the server.
 """
@@ -21,6 +24,7 @@ from hushar.rpc import frames as fr
 from hushar.rpc.calls import RawCall
 from hushar.rpc.connection_state import ConnectionState, Lifetimes
 from hushar.rpc.links import Link, LinkLost, TlsLink
+from hushar.rpc.parking import leave
 from hushar.rpc.pollers import READ, WRITE, make_poller
 from hushar.rpc.server_context import ServerContext
 from hushar.rpc.server_engine import ServerConnection
@@ -148,16 +152,35 @@ class Keeper:
 
     def _send(self, state: ConnectionState, now: float) -> None:
         link = state.link
+        engine = state.engine
         had_pending = link.pending_bytes
-        if link.send(state.engine.data_to_send()) or not had_pending:
+        took = link.send(engine.data_to_send())
+        if link.pending_bytes or engine.waiting_bytes or state.waits or state.interest != READ:
+            self._wait(state, now, took, had_pending)
+        else:
             state.progress_at = now
-        if link.pending_bytes or had_pending or state.interest != READ:
-            state.engine.unsent = link.pending_bytes
-            self._set_interest(state)
         if state.room is not None and self._has_room(state):
             state.room.unpark_all()
-        if state.engine.failed or state.draining_at is not None:
+        if engine.failed or state.draining_at is not None:
             self._end_if_done(state, now)
+
+    def _wait(self, state: ConnectionState, now: float, took: bool, had_pending: int) -> None:
+        """Something waits for the peer, or has: note what it takes, and begin what has waited for that.
+
+        `took`: its socket has just taken something; `had_pending`: so many bytes waited for it to before.
+        """
+        engine = state.engine
+        waits = bool(state.link.pending_bytes or engine.waiting_bytes)
+        # What it makes us say besides, PING's answers and the like, is no progress.
+        progress = took and (had_pending or engine.data_sent != state.data_sent)
+        if progress or not waits or not state.waits:
+            state.progress_at = now
+        state.data_sent = engine.data_sent
+        engine.unsent = state.link.pending_bytes
+        self._set_interest(state)
+        if engine.overfull:
+            self._begin_parked(state)
+        state.waits = waits or engine.overfull
 
     def _has_room(self, state: ConnectionState) -> bool:
         return state.link.pending_bytes < self.context.limits.connection_send_buffer_bytes
@@ -171,18 +194,38 @@ class Keeper:
             self._poller.watch(state.link.descriptor, interest)
 
     async def room(self, call: RawCall, state: ConnectionState) -> None:
-        """Wait until a handler may send more: its stream's queue and its connection's output are short."""
-        limit = self.context.limits.stream_send_buffer_bytes
-        while not call.over and (call.queued > limit or not self._has_room(state)):
+        """Wait until a handler may send more: its stream's queue and its connection's output are short.
+
+        A stream that has nothing waiting is not held up by those that have.
+        """
+        limits = self.context.limits
+        while not call.over and (
+            call.queued > limits.stream_send_buffer_bytes
+            or (call.queued and state.engine.waiting_bytes > limits.connection_send_buffer_bytes)
+            or not self._has_room(state)
+        ):
             if state.room is None:
                 state.room = trio.lowlevel.ParkingLot()
             await state.room.park()
+
+    def _begin_parked(self, state: ConnectionState) -> None:
+        """Begin parked calls, as far as there is room for their answers now."""
+        if state.engine.send_room > 0 and self._has_room(state):
+            calls = leave(state)
+            state.engine.overfull = bool(state.parked)
+            self.begin(calls, state)
+
+    def begin(self, calls: list[RawCall], state: ConnectionState) -> None:
+        """Begin calls that are complete."""
+        raise NotImplementedError
 
     # Looked after
 
     def _look_after(self, state: ConnectionState, now: float) -> None:
         """Once a second for each connection: everything that is counted in seconds."""
         engine = state.engine
+        if engine.overfull:
+            self._begin_parked(state)
         if now >= state.close_at:
             self._time_is_over(state, now)
         elif state.ended or engine.failed:
@@ -207,7 +250,7 @@ class Keeper:
         return now - state.stage_at > self.lifetimes.handshake_seconds
 
     def _writes_stall(self, state: ConnectionState, now: float) -> bool:
-        late = now - state.progress_at > self.lifetimes.write_stall_seconds
+        late = state.waits and now - state.progress_at > self.lifetimes.write_stall_seconds
         return late and bool(state.link.pending_bytes or state.engine.waiting_bytes)
 
     def _is_idle(self, state: ConnectionState, now: float) -> bool:
@@ -329,6 +372,9 @@ class Keeper:
         else:
             self._per_address.pop(address, None)
         state.link.close()
+        state.link.on_established = None
+        state.engine.release()
+        state.parked.clear()
         if state.room is not None:
             state.room.unpark_all()
         self._vacancy.unpark_all()

@@ -13,6 +13,8 @@ MIB: Final = 1024 * KIB
 
 SETTINGS_SECONDS: Final = 10.0
 """The time in which `max_settings_frames` and `max_empty_frames` are counted."""
+CRUMBS: Final = 1000
+"""DATA frames of a few bytes that complete no message: so many at once, then a tenth of that a second."""
 CALM_FACTOR: Final = 4
 """A header list this many times above `max_header_bytes` costs the connection, not only the call."""
 
@@ -66,14 +68,14 @@ class Bucket:
         self._tokens = burst
         self._at: float | None = None
 
-    def take(self, now: float) -> bool:
-        """Take one; False if there is none. `now` in seconds, on a clock that never goes back."""
+    def take(self, now: float, count: int = 1) -> bool:
+        """Take so many; False if there are not. `now` in seconds, on a clock that never goes back."""
         if self._at is not None:
             self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
-        if self._tokens < 1:
+        if self._tokens < count:
             return False
-        self._tokens -= 1
+        self._tokens -= count
         return True
 
 

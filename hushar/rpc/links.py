@@ -30,6 +30,8 @@ class Link:
         """Whether the handshake is over; always, without TLS."""
         self.on_established: Callable[[], None] | None = None
         """Called when it is, before anything that came through it is read. May raise LinkLost."""
+        self.portion = RECEIVE_BYTES
+        """The most bytes that are received at once; less where they take long to be worked through."""
         self._pending: deque[memoryview] = deque()
         self.pending_bytes = 0
         """Output that the socket has not taken yet."""
@@ -37,7 +39,7 @@ class Link:
     def receive(self) -> bytes:
         """What has come; empty if nothing has yet. Raises LinkLost."""
         try:
-            data = self.sock.recv(RECEIVE_BYTES)
+            data = self.sock.recv(self.portion)
         except (BlockingIOError, InterruptedError):
             return b""
         except OSError as error:

@@ -6,7 +6,7 @@ may be split over any DATA frames. Lengths are checked from the prefix, before a
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 PREFIX_BYTES: Final = 5
@@ -22,6 +22,8 @@ MESSAGE_OVERHEAD: Final = 128
 LARGE_PART: Final = 4096
 """Bytes of a part of a message that is worth an object of its own (and a compiled way in, `_calls.pyx`)."""
 _WINDOW_BITS: Final = {b"gzip": 31, b"deflate": 15}
+MOST_INFLATED: Final = 1032
+"""What a byte becomes at most, in either encoding."""
 _LEVEL: Final = 1
 """zlib's fastest: an answer waits for it."""
 
@@ -34,6 +36,38 @@ class CorruptMessage(ValueError):
     """A flag that is neither 0 nor 1, or bytes that cannot be inflated."""
 
 
+class Gathered:
+    """The bytes of one message after the other, as they come. `_calls.pyx` has a compiled twin.
+
+    Large parts stay as they came and are joined once, at the end; small ones share one object, since a list
+    of frames of a few bytes would take far more room than they have.
+    """
+
+    __slots__ = ("_parts",)
+
+    def __init__(self) -> None:
+        self._parts: list[bytes | bytearray] = []
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self._parts)
+
+    def add(self, data: bytes, length: int) -> None:  # noqa: ARG002 - the twin makes room by it
+        """The next part of a message of `length` bytes, or its last."""
+        if len(data) >= LARGE_PART:
+            self._parts.append(data)
+        elif data:
+            if self._parts and type(self._parts[-1]) is bytearray:
+                self._parts[-1] += data
+            else:
+                self._parts.append(bytearray(data))
+
+    def take(self) -> bytes:
+        """All that has come; the next message begins."""
+        message = bytes(self)
+        self._parts = []
+        return message
+
+
 class MessageReader:
     """Cuts messages from the DATA of one stream. Holds at most one unfinished message.
 
@@ -41,10 +75,10 @@ class MessageReader:
     the same. Where messages and a fault come together, the next `feed` raises it, also one of no bytes.
     """
 
-    __slots__ = ("_flag", "_have", "_length", "_limit", "_parts", "_prefix", "faulty")
+    __slots__ = ("_content", "_flag", "_have", "_length", "_limit", "_prefix", "faulty")
 
-    def __init__(self, limit: int) -> None:
-        """`limit`: bytes a message."""
+    def __init__(self, limit: int, gathered: Callable[[], Gathered] = Gathered) -> None:
+        """`limit`: bytes a message. `gathered` makes what an unfinished one is kept in."""
         self.faulty = False
         """The next `feed` will raise."""
         self._limit = limit
@@ -53,9 +87,8 @@ class MessageReader:
         self._flag = 0
         self._length = UNKNOWN
         """Of the unfinished message."""
-        self._parts: list[bytes | bytearray] = []
-        """Its bytes so far. Large parts stay as they came and are joined once, at the end; small ones share
-        one object, since a list of frames of a few bytes would take far more room than they have."""
+        self._content = gathered()
+        """Its bytes so far."""
         self._have = 0
 
     @property
@@ -78,12 +111,12 @@ class MessageReader:
                     return messages
             rest = self._length - self._have
             if end - at < rest:
-                self._keep(data[at:] if at else data)
+                self._content.add(data[at:] if at else data, self._length)
+                self._have += end - at
                 return messages
-            self._parts.append(data[at : at + rest])
+            self._content.add(data[at : at + rest], self._length)
             at += rest
-            messages.append((self._flag, b"".join(self._parts)))
-            self._parts = []
+            messages.append((self._flag, self._content.take()))
             self._have = 0
             self._length = UNKNOWN
 
@@ -106,17 +139,6 @@ class MessageReader:
         """What is wrong with the prefix."""
         flag, length = PREFIX.unpack(self._prefix)
         return CorruptMessage(f"flag {flag}") if flag > 1 else MessageTooLarge(length)
-
-    def _keep(self, data: bytes) -> None:
-        """A part of the unfinished message."""
-        self._have += len(data)
-        if len(data) >= LARGE_PART:
-            self._parts.append(data)
-        elif data:
-            if self._parts and type(self._parts[-1]) is bytearray:
-                self._parts[-1] += data
-            else:
-                self._parts.append(bytearray(data))
 
 
 def frame_message(message: bytes, flag: int = 0) -> bytes:

@@ -2,6 +2,8 @@
 
 trio waits for the epoll object's own descriptor, which is readable while any of its sockets is ready.
 A connection then costs no task and no wake-up of its own: one pass of the reader serves all of them.
+
+Under overload the sockets rest between two passes: what comes meanwhile is read, and refused, together.
 """
 
 import select
@@ -11,6 +13,7 @@ from typing import Protocol
 import trio
 
 READ = 1
+"""The number is that of EPOLLIN."""
 WRITE = 2
 
 OnReady = Callable[[Iterable[tuple[int, int]]], None]
@@ -28,6 +31,10 @@ class Poller(Protocol):
         """Stop watching, before the socket is closed."""
         ...
 
+    def rest(self, seconds: float) -> None:
+        """Look at nothing for so long, once `on_ready`, which has called this, has returned."""
+        ...
+
     async def run(self, on_ready: OnReady, *, task_status: trio.TaskStatus[None]) -> None:
         """Call `on_ready` whenever something is ready, until cancelled."""
         ...
@@ -42,12 +49,19 @@ def make_poller() -> Poller:
     return EpollPoller() if hasattr(select, "epoll") else TaskPoller()
 
 
+async def _sleep(seconds: float) -> None:
+    # trio.sleep, with two generators and their context manager less.
+    with trio.CancelScope(deadline=trio.current_time() + seconds):
+        await trio.sleep_forever()
+
+
 class EpollPoller:
     """One epoll object (Linux)."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watched: dict[int, int] = {}
+        self._rest = 0.0
 
     def watch(self, descriptor: int, interest: int) -> None:
         """See Poller."""
@@ -64,18 +78,26 @@ class EpollPoller:
         if self._watched.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
 
+    def rest(self, seconds: float) -> None:
+        """See Poller."""
+        self._rest = seconds
+
     async def run(
         self, on_ready: OnReady, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """See Poller."""
         task_status.started()
-        poll = self._epoll.poll
+        poll, descriptor = self._epoll.poll, self._epoll.fileno()
         while True:
-            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            await trio.lowlevel.wait_readable(descriptor)
             # Until nothing is ready: trio's own wait costs more than a poll. Others get their turn.
             while ready := poll(0):
                 on_ready(_interests(ready))
-                await trio.lowlevel.checkpoint()
+                if self._rest:
+                    seconds, self._rest = self._rest, 0.0
+                    await _sleep(seconds)
+                else:
+                    await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
         """See Poller."""
@@ -83,11 +105,13 @@ class EpollPoller:
 
 
 def _interests(ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Epoll's masks as ours: an error or a hang-up is met by reading."""
-    return [
-        (descriptor, (WRITE if mask & select.EPOLLOUT else 0) | (READ if mask & ~select.EPOLLOUT else 0))
-        for descriptor, mask in ready
-    ]
+    """Epoll's masks as ours. Nearly all are EPOLLIN alone, which is READ."""
+    return [each if each[1] == READ else (each[0], _interest(each[1])) for each in ready]
+
+
+def _interest(mask: int) -> int:
+    """An error or a hang-up is met by reading."""
+    return (WRITE if mask & select.EPOLLOUT else 0) | (READ if mask & ~select.EPOLLOUT else 0)
 
 
 class TaskPoller:
@@ -97,6 +121,7 @@ class TaskPoller:
         self._nursery: trio.Nursery | None = None
         self._on_ready: OnReady | None = None
         self._scopes: dict[tuple[int, int], trio.CancelScope] = {}
+        self._rest = 0.0
 
     def watch(self, descriptor: int, interest: int) -> None:
         """See Poller."""
@@ -115,6 +140,10 @@ class TaskPoller:
             if scope is not None:
                 scope.cancel()
 
+    def rest(self, seconds: float) -> None:
+        """See Poller; here the socket rests whose pass it was."""
+        self._rest = seconds
+
     async def run(
         self, on_ready: OnReady, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
@@ -132,6 +161,9 @@ class TaskPoller:
                 await wait(descriptor)
                 if self._on_ready is not None:
                     self._on_ready([(descriptor, direction)])
+                if self._rest:
+                    seconds, self._rest = self._rest, 0.0
+                    await _sleep(seconds)
 
     def close(self) -> None:
         """See Poller."""

@@ -54,6 +54,7 @@ class RequestHead:
     __slots__ = (
         "accept",
         "authority",
+        "bodiless",
         "content_length",
         "encoding",
         "fields",
@@ -81,6 +82,8 @@ class RequestHead:
         self.accept: frozenset[bytes] = frozenset()
         self.http_status: int | None = None
         """Of the answer to what is no gRPC request."""
+        self.bodiless = False
+        """That answer must have no content: the method is HEAD (RFC 9110, section 9.3.2)."""
         self.refusal: Refusal | None = None
         self.pseudo = 0
         """How many pseudo-headers there are."""
@@ -104,6 +107,7 @@ def parse_head(fields: Sequence[Field], make: Callable[[], RequestHead] = Reques
         raise Malformed("a pseudo-header is missing or empty")
     if method == b"CONNECT":
         raise Malformed("CONNECT has no path, and nothing to connect to here")
+    head.bodiless = method == b"HEAD"
     values, doubled = _singles(regular)
     if b"host" in doubled or b"content-length" in doubled:
         raise Malformed("a field that may stand once stands twice")

@@ -24,6 +24,7 @@ from hushar.rpc.handlers import Handler, run_call
 from hushar.rpc.limits import Limits
 from hushar.rpc.listeners import BACKLOG, bind, bind_unix, close_all
 from hushar.rpc.messages import ENCODINGS
+from hushar.rpc.ranges import check_ranges
 from hushar.rpc.server_context import After, Before, Budget, Route, ServerContext
 
 log = logging.getLogger("hushar.rpc")
@@ -62,11 +63,13 @@ class Server(purerpc.Server):  # type: ignore[misc]  # purerpc is untyped
         """Every key of the sections `server` and `http2` of the configuration is an argument.
 
         `connection_concurrency`: calls in flight a connection; `require_alpn`: refuse TLS clients that
-        do not offer `h2`. Raises TypeError for an argument that is no such key.
+        do not offer `h2`. Raises TypeError for an argument that is no such key, ValueError for a value that
+        it cannot have.
         """
         unknown = settings.keys() - _LIMITS - _LIFETIMES - _OWN.keys()
         if unknown:
             raise TypeError(f"Server() got an unexpected keyword argument {min(unknown)!r}")
+        check_ranges({"connection_concurrency": connection_concurrency, **settings})
         super().__init__(port, ssl_context)
         self.port: int = port
         self.host = host
@@ -101,6 +104,15 @@ class Server(purerpc.Server):  # type: ignore[misc]  # purerpc is untyped
         if path.count("/") != 2 or not path.startswith("/"):
             raise ValueError(f"{path!r} is not of the form /pkg.Service/Method")
         self._raw[path] = receive
+
+    def rest(self, seconds: float) -> None:
+        """Leave all sockets alone for so long, once a raw method that calls this has returned.
+
+        For a method that cannot take more at the moment: to refuse calls a few at a time costs several
+        times what it costs to refuse them together. Some milliseconds at most: it holds up every method.
+        """
+        if self._driver is not None:
+            self._driver.rest(seconds)
 
     def add_hook(self, before: Before | None = None, after: After | None = None) -> None:
         """Call `before(request)` before each call is begun (it may raise RpcFailedError), and

@@ -3,17 +3,22 @@
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from purerpc import StatusCode
+from purerpc import Status, StatusCode
 
 from hushar.rpc import frames as fr
 from hushar.rpc.calls import Request
 from hushar.rpc.header_blocks import Field, encode
 from hushar.rpc.limits import Limits
+from hushar.rpc.status import encode_message
 
 Before = Callable[[Request], None]
 After = Callable[[Request, StatusCode, float], None]
+
+_KNOWN_REFUSALS: Final = 256
+_KNOWN_REFUSAL_BYTES: Final = 512
+"""Longer ones are made each time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,3 +80,25 @@ class ServerContext:
         self.after_message = struct.Struct(f">IBI{len(self.trailing)}s")
         self.leading_head = len(self.leading) << 8 | fr.HEADERS
         self.trailing_head = len(self.trailing) << 8 | fr.HEADERS
+        self._refusals: dict[tuple[Any, ...], bytes] = {}
+
+    def refusal(self, status: Status, trailing: Sequence[Field] | None) -> bytes:
+        """The block of an answer that is nothing but a status. Who refuses, refuses many alike."""
+        key = (status.int_value, status.status_message, *(trailing or ()))
+        block = self._refusals.get(key)
+        if block is None:
+            block = encode([*self.common, *status_fields(status, trailing)])
+            if len(block) <= _KNOWN_REFUSAL_BYTES and len(status.status_message) <= _KNOWN_REFUSAL_BYTES:
+                if len(self._refusals) == _KNOWN_REFUSALS:
+                    self._refusals.clear()
+                self._refusals[key] = block
+        return block
+
+
+def status_fields(status: Status, trailing: Sequence[Field] | None) -> list[Field]:
+    """The trailers: status, message where there is one, metadata."""
+    fields: list[Field] = [(b"grpc-status", str(status.int_value).encode())]
+    if status.status_message:
+        fields.append((b"grpc-message", encode_message(status.status_message)))
+    fields += trailing or ()
+    return fields

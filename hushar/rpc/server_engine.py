@@ -30,8 +30,14 @@ from hushar.rpc.server_context import ServerContext
 _MEMO_BYTES: Final = 65536
 """Header blocks with their header lists that a memo of a connection's keeps; a client has one block for
 each method and set of metadata."""
+_LAST_PART: Final = 0.1
+_LAST_SECONDS: Final = 0.01
+_SHORTEST_TIMEOUT: Final = 0.002
+"""A client's own timer comes before ours by no more than this part of the time-out, or these seconds; and no
+time-outs shorter than this (see `_ran_out`)."""
 _HEAD_BYTES: Final = 256
 """What a head counts beside its fields."""
+_TOO_LARGE: Final = Status(StatusCode.RESOURCE_EXHAUSTED, "metadata too large")
 
 log = logging.getLogger("hushar.rpc")
 
@@ -50,6 +56,8 @@ class ServerConnection(ReceivingConnection):
         """By the fields that blocks have in common; see `Variations`."""
         self._heads_bytes = 0
         self._resets = Bucket(context.limits.reset_burst, context.limits.reset_rate)
+        self._late_resets = 0
+        """RST_STREAMs that came for streams that were over."""
         self._preface = len(fr.PREFACE)
         super().__init__(context, on_output, peer=peer)
         self._fast_way = None if take_calls is None else partial(take_calls, RawCall)
@@ -66,6 +74,13 @@ class ServerConnection(ReceivingConnection):
         if read_at_once is not None and (events := read_at_once(RawCall, self, data, now)) is not None:
             return events
         return super().receive_data(data, now)
+
+    def release(self) -> None:
+        """See Connection."""
+        super().release()
+        self._memo = {}
+        self._heads = {}
+        del self._variations
 
     def _frames(self, data: bytes, at: int) -> int:
         if self._preface:
@@ -119,7 +134,7 @@ class ServerConnection(ReceivingConnection):
             raise ConnectionFault(fr.FRAME_SIZE_ERROR, "header block too large")
         limits = self.limits
         if size > limits.max_header_bytes or len(fields) > limits.max_header_fields:
-            head.refusal = Refusal(StatusCode.RESOURCE_EXHAUSTED, "metadata too large")
+            head.refusal = Refusal(_TOO_LARGE.status_code, _TOO_LARGE.status_message)
         self._find_route(head)
         return head
 
@@ -232,7 +247,7 @@ class ServerConnection(ReceivingConnection):
                 before(call.request)
             except RpcFailedError as refused:
                 self.end_call(call, refused.status)
-            except Exception:
+            except (Exception, SystemExit):
                 log.exception("a hook failed")
                 self.end_call(call, Status(StatusCode.INTERNAL, "internal error"))
             if call.over:
@@ -242,7 +257,7 @@ class ServerConnection(ReceivingConnection):
     def _later_block(self, stream_id: int, block: bytes, end_stream: int) -> None:
         """Trailers, or HEADERS that come too late."""
         fields = self._decode(block)
-        self._size_of(fields)
+        size = self._size_of(fields)
         self._active = True
         call = self._streams.get(stream_id)
         if call is None:
@@ -262,17 +277,36 @@ class ServerConnection(ReceivingConnection):
         if not end_stream:
             self._reset(stream_id, fr.PROTOCOL_ERROR)
             return
+        limits = self.limits
+        too_large = size > limits.max_header_bytes or len(fields) > limits.max_header_fields
+        if too_large and not call.over and call.head.http_status is None:
+            call.receiving = False
+            self._give_up(call, _TOO_LARGE)
+            return
         self._half_closed(call)
 
     def _reset_received(self, stream_id: int, code: int) -> None:
         call = self._streams.get(stream_id)
-        if call is None and code == fr.NO_ERROR and stream_id in self._recently_reset:
-            # How grpc-go answers an early end of ours; it asks for nothing.
-            self._courtesy()
-            return
-        if not self._resets.take(self._now):
+        if call is None:
+            # Answered, refused, past its deadline, or reset by us: nothing is cut short. Once a stream.
+            self._late_resets += 1
+        is_free = self._late_resets <= self._streams_seen if call is None else self._ran_out(call)
+        if not is_free and not self._resets.take(self._now):
             raise ConnectionFault(fr.ENHANCE_YOUR_CALM, "too many resets")
-        if call is not None:
-            self._drop(call)
-            self._recently_closed.append(stream_id)
-            self._aborted(call, code)
+        if call is None:
+            return
+        self._drop(call)
+        self._recently_closed.append(stream_id)
+        self._aborted(call, code)
+
+    def _ran_out(self, call: RawCall) -> bool:
+        """Whether a call that is being reset was about to meet its deadline.
+
+        A client measures it from before the call came here, and resets the stream when it is over: no rapid
+        reset, since it has waited for as long as a call that we end ourselves.
+        """
+        timeout = call.head.timeout
+        if timeout is None or timeout < _SHORTEST_TIMEOUT:
+            return False
+        left = call.deadline - self._now
+        return left <= timeout / 2 and left <= max(_LAST_PART * timeout, _LAST_SECONDS)

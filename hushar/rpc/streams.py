@@ -114,11 +114,13 @@ class CallState(Stream):
 class RecentlyReset:
     """The ids of the last streams that we have reset; what still comes on them is ignored."""
 
-    __slots__ = ("_ids", "_order")
+    __slots__ = ("_ids", "_limit", "_order")
 
     LIMIT: ClassVar[int] = 1024
 
-    def __init__(self) -> None:
+    def __init__(self, streams: int = 0) -> None:
+        """`streams`: those that the peer may have open at once. All of them may be reset before it knows."""
+        self._limit = max(self.LIMIT, streams)
         self._ids: set[int] = set()
         self._order: deque[int] = deque()
 
@@ -128,7 +130,7 @@ class RecentlyReset:
             return
         self._ids.add(stream_id)
         self._order.append(stream_id)
-        if len(self._order) > self.LIMIT:
+        if len(self._order) > self._limit:
             self._ids.discard(self._order.popleft())
 
     def __contains__(self, stream_id: int) -> bool:

@@ -146,6 +146,7 @@ def vary_head(
     head.encoding = known.encoding
     head.accept = known.accept
     head.http_status = None
+    head.bodiless = False
     head.refusal = None
     head.pseudo = pseudo
     head.size = known.size + size

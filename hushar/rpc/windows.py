@@ -53,6 +53,11 @@ class FlowControl:
         self._send_buffer = send_buffer
         self._finished_bytes = 0
         """Of `waiting_bytes`: those of streams whose end waits behind them."""
+        self.overfull = False
+        """The finished answers that wait for the peer have come to `send_buffer`, and the driver has not said
+        since that this is over: it resets this."""
+        self.longest_waiting = 0
+        """Of those that wait since that became so: the most bytes of one."""
         self._data_sent = 0
         """DATA frames, long ones counted as several."""
         self._active = True
@@ -120,11 +125,33 @@ class FlowControl:
         """Send what ends our half, behind all DATA that waits."""
         if stream.queue is not None:
             stream.trailers = frame
-            self._finished_bytes += stream.queued
+            self._finish_later(stream.queued)
         else:
             self._out.append(frame)
             self._sent_end(stream)
         self._notify()
+
+    def _finish_later(self, size: int) -> None:
+        """The last `size` bytes of an answer wait for the peer, and its end behind them."""
+        self._finished_bytes += size
+        if self._finished_bytes >= self._send_buffer:
+            self.longest_waiting = max(size, self.longest_waiting if self.overfull else 0)
+            self.overfull = True
+
+    @property
+    def send_buffer(self) -> int:
+        """So many bytes of finished answers may wait for the peer."""
+        return self._send_buffer
+
+    @property
+    def send_room(self) -> int:
+        """So many bytes more of finished answers may wait for the peer."""
+        return self._send_buffer - self._finished_bytes
+
+    @property
+    def data_sent(self) -> int:
+        """Grows with every DATA frame that is sent."""
+        return self._data_sent
 
     def _open_window(self, stream: Any, increment: int) -> None:
         """The peer takes more on a stream, or less."""

@@ -23,7 +23,7 @@ import trio
 from hushar.errors import ConfigurationError, Problem
 from hushar.sidecars.delivery import Deliverer, GuardedSink
 from hushar.sidecars.ledger import DropReason, Ledger, LogStatistics
-from hushar.sidecars.outlet import LogChannelOutlet, Queued
+from hushar.sidecars.outlet import Bundle, LogChannelOutlet
 from hushar.sidecars.recovery import Recovered, recover
 from hushar.sidecars.segment import FileOperations, instance_name
 from hushar.sidecars.settings import LogSettings
@@ -75,7 +75,7 @@ class LogSidecar:
         self._sink = GuardedSink(sink, trio.current_time)
         self._janitor = Janitor(self._ledger, self._run_in_thread, trio.current_time)
         # Bounded by the outlet, in bytes.
-        self._send, self._receive = trio.open_memory_channel[Queued](math.inf)
+        self._send, self._receive = trio.open_memory_channel[Bundle](math.inf)
         self.outlet = LogChannelOutlet(
             self._send,
             self._ledger,

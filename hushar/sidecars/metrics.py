@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -134,16 +134,19 @@ class MetricsSidecar:
         model_version: str = "",
         totals: Sequence[Totals] = (),
         gauges: Sequence[Gauges] = (),
+        kernel: str = "",
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """`sinks`: by the names of `metrics.sinks`. `totals`: what else is counted in the server;
-        emitted is what was added. `gauges`: what is emitted as it is.
+        emitted is what was added. `gauges`: what is emitted as it is. `kernel`: which one computes here,
+        in every batch as the label of a gauge.
         """
         self._settings = settings
         self._dimensions = {"ModelId": model_id, **settings.dimensions}
         self._model_version = model_version
         self._totals = tuple(totals)
         self._gauges = tuple(gauges)
+        self._constant = (Counter("Kernel", 1, {"kernel": kernel}),) if kernel else ()
         self._wall_clock = wall_clock
         self._emitters = [_Emitter(name, sink, trio.current_time) for name, sink in sinks.items()]
         self._aggregate = Aggregate()
@@ -251,6 +254,7 @@ class MetricsSidecar:
         # Calls that hang end nowhere and count nowhere: without the gauges they would not be seen.
         if not (batch.distributions or batch.counters or any(gauge.value for gauge in batch.gauges)):
             return
+        batch = replace(batch, gauges=(*batch.gauges, *self._constant))
         for emitter in self._emitters:
             emitter.put(batch)
 

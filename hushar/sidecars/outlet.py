@@ -7,8 +7,8 @@ blocking, no exception. What does not fit is dropped and counted.
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
-from typing import NamedTuple
 
 import trio
 
@@ -19,12 +19,23 @@ from hushar.sidecars.throttle import Throttle
 logger = logging.getLogger(__name__)
 
 
-class Queued(NamedTuple):
-    """What the log channel carries."""
+BUNDLE_BYTES = 1024 * 1024
+"""A bundle that has so many bytes gets no more batches."""
 
-    batch: LogBatch
+
+@dataclass(slots=True, eq=False)
+class Bundle:
+    """What the log channel carries: batches that came one after the other.
+
+    A batch is added to the bundle that was sent last for as long as nobody has taken it: sending costs more
+    than adding.
+    """
+
+    batches: list[tuple[LogBatch, int]]
+    """Each with the bytes of all its records."""
     size_bytes: int
-    """Of all its records."""
+    taken: bool = False
+    """The receiver works on it: nothing is added any more."""
 
 
 class LogChannelOutlet:
@@ -36,7 +47,7 @@ class LogChannelOutlet:
 
     def __init__(
         self,
-        channel: trio.MemorySendChannel[Queued],
+        channel: trio.MemorySendChannel[Bundle],
         ledger: Ledger,
         *,
         queue_bytes: int,
@@ -53,29 +64,41 @@ class LogChannelOutlet:
         self._sample_rate = sample_rate
         self._random = random
         self._throttle = Throttle(clock)
+        self._bundle: Bundle | None = None
 
     def __call__(self, batch: LogBatch) -> bool:
         """See the class."""
         if self._sample_rate < 1.0:
             batch = self._sampled(batch)
-        count = len(batch.records)
+        count = batch.size
         if not count:
             return False
         size = sum(map(len, batch.records))
         if self._ledger.queued_bytes + size > self._queue_bytes:
             self._drop(count, "its channel is full")
             return False
-        try:
-            self._channel.send_nowait(Queued(batch, size))
-        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
-            # The channel has no limit of its own; this is a sidecar that has ended.
+        bundle = self._bundle
+        if bundle is not None and not bundle.taken and bundle.size_bytes < BUNDLE_BYTES:
+            bundle.batches.append((batch, size))
+            bundle.size_bytes += size
+        elif not self._send(Bundle([(batch, size)], size)):
             self._drop(count, "its sidecar has ended")
             return False
         self._ledger.enqueue(count, size)
         return True
 
+    def _send(self, bundle: Bundle) -> bool:
+        """Whether somebody will receive it."""
+        try:
+            self._channel.send_nowait(bundle)
+        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+            # The channel has no limit of its own; this is a sidecar that has ended.
+            return False
+        self._bundle = bundle
+        return True
+
     def _sampled(self, batch: LogBatch) -> LogBatch:
-        kept = tuple(record for record in batch.records if self._random.random() < self._sample_rate)
+        kept = tuple(record for record in batch.each() if self._random.random() < self._sample_rate)
         return LogBatch(kept, batch.spooled)
 
     def _drop(self, count: int, why: str) -> None:

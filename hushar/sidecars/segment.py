@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Final
 
 from hushar.proto import structs_pb2
+from hushar.records import each_record
+from hushar.sidecars.appending import AppendedFile, Stage
 from hushar.sinks.disk import sync_directory
 from hushar.sinks.interface import Segment
 
@@ -187,7 +189,7 @@ class OpenSegment:
     """A segment that is being written. Made by `create`."""
 
     def __init__(
-        self, directory: Path, identity: SegmentIdentity, descriptor: int, files: FileOperations
+        self, directory: Path, identity: SegmentIdentity, file: AppendedFile, files: FileOperations
     ) -> None:
         self.identity = identity
         self.batches = 0
@@ -196,21 +198,20 @@ class OpenSegment:
         self.torn = False
         """Bytes of a part of a record are at the end and could not be cut off."""
         self._directory = directory
-        self._descriptor = descriptor
+        self._file = file
+        self._descriptor = file.descriptor
         self._files = files
         self.unsynced = False
         """Something was appended since the last `sync`."""
         self._named = False
 
     @classmethod
-    def create(cls, directory: Path, identity: SegmentIdentity, files: FileOperations) -> "OpenSegment":
+    def create(
+        cls, directory: Path, identity: SegmentIdentity, files: FileOperations, stage: Stage
+    ) -> "OpenSegment":
         """A new, empty file. Raises OSError."""
-        # Whoever may read the logs at their destination decides the umask: a delivery may be a
-        # rename. While it is in the spool, the spool's own mode (0700) protects it.
-        descriptor = os.open(
-            directory / identity.open_name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666
-        )
-        return cls(directory, identity, descriptor, files)
+        file = AppendedFile(directory / identity.open_name, stage, files.write)
+        return cls(directory, identity, file, files)
 
     @property
     def path(self) -> Path:
@@ -222,31 +223,31 @@ class OpenSegment:
         """Whether somebody has deleted the file: what is written to it now is nowhere."""
         return os.fstat(self._descriptor).st_nlink == 0
 
-    def append(self, records: Sequence[bytes]) -> Appended:
-        """Write all records at once. Never raises OSError.
+    def append(self, records: Sequence[bytes], count: int = 0, *, direct: bool = True) -> Appended:
+        """Write all records, `direct`: past the page cache where that pays. Never raises OSError.
 
+        `count`: how many there are, 0 where each piece is one.
         If the disk refuses in the middle, the records that are in the file as a whole stay, the rest
         is cut off.
         """
-        data = b"".join(records)
-        error = self._write(data)
+        count = count or len(records)
+        error = self._write(records, direct=direct)
         if error is None:
-            self.size_bytes += len(data)
-            self.batches += len(records)
+            size = sum(map(len, records))
+            self.size_bytes += size
+            self.batches += count
             self.unsynced = True
-            return Appended(len(records), len(data))
-        whole, size = self._whole(records)
+            return Appended(count, size)
+        whole, size = self._whole(each_record(records, count))
         self.size_bytes += size
         self.batches += whole
         self.unsynced = self.unsynced or whole > 0
         self._cut()
         return Appended(whole, size, error)
 
-    def _write(self, data: bytes) -> OSError | None:
-        remaining = memoryview(data)
+    def _write(self, pieces: Sequence[bytes], *, direct: bool) -> OSError | None:
         try:
-            while remaining:
-                remaining = remaining[self._files.write(self._descriptor, remaining) :]
+            self._file.append(pieces, self.size_bytes, direct=direct)
         except OSError as error:
             return error
         return None
@@ -297,7 +298,7 @@ class OpenSegment:
             self._append_info()
             self._sync_last(sync=sync)
         finally:
-            os.close(self._descriptor)
+            self._file.close()
         closed = self._directory / self.identity.closed_name(self.batches)
         self.path.rename(closed)
         if sync:
@@ -306,7 +307,7 @@ class OpenSegment:
 
     def _append_info(self) -> None:
         info = self.identity.info(self.batches)
-        error = self._write(info)
+        error = self._write([info], direct=False)
         if error is None:
             self.size_bytes += len(info)
             self.unsynced = True
@@ -333,4 +334,4 @@ class OpenSegment:
 
     def abandon(self) -> None:
         """Let go of the file as it is; the next start recovers it."""
-        os.close(self._descriptor)
+        self._file.close()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from hushar.errors import ConfigurationError, Problem
+from hushar.sidecars.appending import Stage
 from hushar.sidecars.segment import (
     Appended,
     FileOperations,
@@ -147,6 +148,7 @@ class SegmentWriter:
         self._min_free_bytes = min_free_bytes
         self._files = files or FileOperations()
         self._wall_clock = wall_clock
+        self._stage = Stage()
         self._segment: OpenSegment | None = None
         self._segments = 0
         self._total = 0
@@ -171,8 +173,8 @@ class SegmentWriter:
         """Whether something was appended since the last `sync`."""
         return self._segment is not None and self._segment.unsynced
 
-    def append(self, records: Sequence[bytes]) -> Appended | None:
-        """Append all records with one write, to a new segment if none is open.
+    def append(self, records: Sequence[bytes], count: int = 0, *, direct: bool = True) -> Appended | None:
+        """Append all records, to a new segment if none is open; see OpenSegment.append.
 
         None, and nothing written, if the file system has less than the least free space left. Does
         not raise OSError: see Appended. FileNotFoundError there is a spool, or a segment, that
@@ -187,7 +189,7 @@ class SegmentWriter:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._segment.path))
         except OSError as error:
             return Appended(0, 0, error)
-        return self._segment.append(records)
+        return self._segment.append(records, count, direct=direct)
 
     def _below_free(self, size_bytes: int) -> bool:
         if not self._min_free_bytes:
@@ -203,7 +205,7 @@ class SegmentWriter:
             unique=str(uuid.uuid4()),
             opened_unix_micros=int(self._wall_clock() * 1e6),
         )
-        return OpenSegment.create(self._directory, identity, self._files)
+        return OpenSegment.create(self._directory, identity, self._files, self._stage)
 
     def sync(self) -> None:
         """Force what was appended to the disk. Raises OSError."""

@@ -8,13 +8,15 @@ import errno
 import logging
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 
 import trio
 
 from hushar.errors import ConfigurationError
 from hushar.records import LogBatch
 from hushar.sidecars.ledger import DropReason, Ledger
-from hushar.sidecars.outlet import Queued
+from hushar.sidecars.outlet import Bundle
 from hushar.sidecars.segment import CLOSING_BYTES, Appended, StoredSegment
 from hushar.sidecars.settings import LogSettings
 from hushar.sidecars.spool import SegmentWriter, SpoolLock, discard
@@ -24,9 +26,11 @@ from hushar.sidecars.throttle import Throttle
 logger = logging.getLogger(__name__)
 
 WRITE_BYTES = 8 * 1024 * 1024
-"""The most that is taken from the channel for one write: it is in memory twice while it is written."""
-GATHER_SECONDS = 0.01
+"""The most that is taken from the channel at once: it counts as in the channel until it is written."""
+GATHER_SECONDS = 0.025
 """How long records gather for one write where no response waits for it: a write costs a hop to a thread."""
+GATHERED_BYTES = 2 * 1024 * 1024
+"""With so many in the channel a write is worth its hop."""
 
 
 class Janitor:
@@ -116,7 +120,7 @@ class LogWorker:
 
     async def run(
         self,
-        channel: trio.MemoryReceiveChannel[Queued],
+        channel: trio.MemoryReceiveChannel[Bundle],
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
@@ -135,70 +139,78 @@ class LogWorker:
         finally:
             self._writer.abandon()
 
-    async def _receive(self, channel: trio.MemoryReceiveChannel[Queued]) -> list[Queued] | None:
+    async def _receive(self, channel: trio.MemoryReceiveChannel[Bundle]) -> list[Bundle] | None:
         """What waits in the channel; empty when it is time to rotate, None at the channel's end."""
-        waiting: list[Queued] = []
+        waiting: list[Bundle] = []
         size = 0
+        ended = False
         with trio.move_on_at(self._rotate_at):
             try:
                 waiting.append(await channel.receive())
-                if waiting[0].batch.spooled is None:
+                if waiting[0].batches[0][0].spooled is None and self._ledger.queued_bytes < GATHERED_BYTES:
                     # After a pause there is nothing to gather: the first one is written at once.
                     await trio.sleep_until(self._gather_until)
+                size = waiting[0].size_bytes
                 while size < WRITE_BYTES:
-                    queued = channel.receive_nowait()
-                    waiting.append(queued)
-                    size += queued.size_bytes
+                    waiting.append(channel.receive_nowait())
+                    size += waiting[-1].size_bytes
             except trio.WouldBlock:
                 pass
             except trio.EndOfChannel:
                 # With something in hand, the end is found again at the next turn.
-                return waiting or None
+                ended = not waiting
+        for bundle in waiting:
+            bundle.taken = True
         self._gather_until = trio.current_time() + self._gather_seconds
-        return waiting
+        return None if ended else waiting
 
-    async def _append(self, waiting: Sequence[Queued]) -> None:
+    async def _append(self, waiting: Sequence[Bundle]) -> None:
         """Append all records, a segment's rest at a time; tell each batch once its last one is in."""
         records: list[bytes] = []
         whole: list[LogBatch] = []
-        size = 0
-        for batch, batch_bytes in waiting:
+        size = count = 0
+        for batch, batch_bytes in chain.from_iterable(bundle.batches for bundle in waiting):
             if size + batch_bytes < self._segment_bytes - self._writer.size_bytes:
                 # The usual case, in which nothing is done for a single record.
                 records += batch.records
                 size += batch_bytes
+                count += batch.size
                 whole.append(batch)
                 continue
-            for record in batch.records:
+            for record in batch.each():
                 # Before the record: the batch whose last record fills a segment is told with it. And
                 # one that is too large must not take those before it with it.
                 if records and (
                     size >= self._segment_bytes - self._writer.size_bytes
                     or size + len(record) > self._largest_bytes
                 ):
-                    await self._write(records, size)
+                    await self._write(records, count, size)
                     _tell(whole)
-                    records, whole, size = [], [], 0
+                    records, whole, count, size = [], [], 0, 0
                 records.append(record)
                 size += len(record)
+                count += 1
             whole.append(batch)
         if records:
-            await self._write(records, size)
+            await self._write(records, count, size)
         _tell(whole)
 
-    async def _write(self, records: Sequence[bytes], size: int) -> None:
-        """One write: the records go from the channel into the segment, or are counted as lost."""
+    async def _write(self, records: Sequence[bytes], count: int, size: int) -> None:
+        """One write: the records go from the channel into the segment, or are counted as lost.
+
+        `records`: pieces with `count` records in them.
+        """
         now = trio.current_time()
         was_open = self._writer.is_open
-        appended = await self._make_room(records, size)
+        appended = await self._make_room(records, count, size)
         if appended is not None and isinstance(appended.error, FileNotFoundError):
             # The spool has been removed. What was open went with it, what is at hand need not.
             await self._rotate()
             was_open = False
             if await self._keeper.restore():
-                appended = await self._make_room(records, size)
+                appended = await self._make_room(records, count, size)
         if appended is None:
-            self._lose(len(records), size, DropReason.SPOOL_FULL)
+            self._lose(count, size, DropReason.SPOOL_FULL)
             if size <= self._largest_bytes:
                 # What is open cannot be dropped, but delivered it can be: that makes room.
                 await self._rotate()
@@ -207,23 +219,26 @@ class LogWorker:
         if not was_open and self._writer.is_open:
             self._rotate_at = now + self._settings.rotate_seconds
         if appended.error is not None:
-            lost = len(records) - appended.records
+            lost = count - appended.records
             self._lose(lost, size - appended.size_bytes, DropReason.DISK_FULL, appended.error)
         if self._writer.torn:
             await self._strand(appended.error)
         elif self._writer.size_bytes >= self._segment_bytes or _is_damaged(appended.error):
             await self._rotate()
 
-    async def _make_room(self, records: Sequence[bytes], size: int) -> Appended | None:
+    async def _make_room(self, records: Sequence[bytes], count: int, size: int) -> Appended | None:
         """Append, dropping the oldest closed segments as far as that is needed and of use.
 
         None, and nothing appended, if there is no room all the same.
         """
         limit = self._settings.spool_max_bytes
+        # A disk that cannot keep up: what the page cache can take need not be dropped.
+        direct = self._ledger.queued_bytes <= self._settings.queue_bytes // 2
         while True:
             if self._ledger.fits(size, limit):
                 with self._ledger.reserved(size):
-                    appended = await self._run_in_thread(self._writer.append, records)
+                    append = partial(self._writer.append, records, count, direct=direct)
+                    appended = await self._run_in_thread(append)
                 if appended is not None:
                     return appended
             elif not self._ledger.could_fit(size, limit):

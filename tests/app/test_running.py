@@ -212,6 +212,24 @@ class TestServing:
         gauges = {gauge.name for emitted in held.metrics.batches for gauge in emitted.gauges}
         assert {"InFlight", "QueuedCalls", "QueuedRows"} <= gauges
 
+    @pytest.mark.parametrize("max_rows", [64, 4], ids=["whole", "in slices"])
+    async def test_an_answer_above_the_configured_limit_fails_and_is_in_no_log(
+        self, workspace, held, served, max_rows
+    ):
+        held.let_go.set()
+        overrides = ["server.max_send_bytes=100", f"batching.max_rows={max_rows}"]
+        prepared = await prepare(workspace.source(overrides=overrides))
+        async with served(prepared) as server, Client(*server.terminal.address) as client:
+            with pytest.raises(CallFailed, match="the answer is larger than 100 bytes") as caught:
+                await client.score([{"a": 1.0}] * 50)
+            assert caught.value.code == "RESOURCE_EXHAUSTED"
+            assert (await client.score([{"a": 2.0}])).tolist() == [[2.0]]
+            await server.terminate()
+        assert [len(batch.inference_log_rows) for batch in held.log.batches] == [1]
+        counters = [each for emitted in held.metrics.batches for each in emitted.counters]
+        requests = {each.labels["status"]: each.value for each in counters if each.name == "Requests"}
+        assert requests == {"OK": 1, "RESOURCE_EXHAUSTED": 1}
+
     async def test_warnings_are_said_before_the_banner(self, workspace, served):
         prepared = await prepare(workspace.source(environ={"HUSHAR_COLOUR": "red"}))
         async with served(prepared) as server:
@@ -316,6 +334,9 @@ class FakeServer:
         pass
 
     def add_service(self, service):
+        pass
+
+    def rest(self, seconds):
         pass
 
     async def serve_async(self, *, task_status):

@@ -1,10 +1,12 @@
 import math
 
+import numpy as np
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hushar.bench import pace
 from hushar.bench.pace import COARSE_TICK, FINE_TICK, Schedule, keep_pace, precise_sleep
 
 RATES = st.floats(min_value=0.01, max_value=200_000)
@@ -24,7 +26,34 @@ def test_calls_are_meant_for_moments_at_a_constant_rate(rate, count):
         ideal = 5.0 + index / rate
         assert ideal - schedule.tick - 1e-6 <= time <= ideal + 1e-6
         assert schedule.time_of(index) == time
-    assert schedule.moments(0, count).tolist() == pytest.approx(times)
+
+
+def in_groups(schedule, start, stop):
+    """The moments of `groups`, each as often as it says."""
+    return [
+        moment
+        for moments, counts in schedule.groups(start, stop)
+        for moment in np.repeat(moments, counts).tolist()
+    ]
+
+
+@given(RATES, st.integers(0, 10_000), st.integers(0, 2000))
+def test_groups_are_the_moments_of_all_calls(rate, start, count):
+    schedule = Schedule(5.0, rate, 100_000)
+    assert in_groups(schedule, start, start + count) == schedule.times(start, start + count)
+
+
+def test_groups_come_in_pieces(monkeypatch):
+    monkeypatch.setattr(pace, "_A_PIECE", 7)
+    for rate in (100.0, 5000.0, 123_456.0):
+        schedule = Schedule(5.0, rate, 100_000)
+        assert in_groups(schedule, 3, 5000) == schedule.times(3, 5000)
+
+
+def test_at_any_rate_there_are_only_some_thousand_groups_a_second():
+    groups = list(Schedule(0.0, 1e9, 10**10).groups(5, 10**10))
+    assert sum(counts.sum() for _, counts in groups) == 10**10 - 5
+    assert sum(len(moments) for moments, _ in groups) == 10_000
 
 
 @given(RATES, st.integers(1, 500), st.floats(-1, 10))

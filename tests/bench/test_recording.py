@@ -32,6 +32,23 @@ def test_least_greatest_mean_and_count_are_exact_however_values_come(first, seco
     assert made.percentile(1.0) == max(values)
 
 
+@given(st.lists(st.tuples(SECONDS, st.integers(0, 5)), max_size=50), st.lists(SECONDS, max_size=5))
+def test_a_value_may_be_counted_many_times_at_once(pairs, before):
+    values, counts = np.array([value for value, _ in pairs]), np.array([n for _, n in pairs], np.int64)
+    made, expected = histogram(before), histogram([*before, *np.repeat(values, counts)])
+    made.add(values, counts)
+    assert (made.count, made.least, made.greatest) == (expected.count, expected.least, expected.greatest)
+    assert made.mean == (None if expected.mean is None else pytest.approx(expected.mean))
+    assert made._counts.tolist() == expected._counts.tolist()
+
+
+def test_more_values_than_could_ever_be_held_are_counted():
+    made = Histogram()
+    made.add(np.array([1.0, 3.0]), np.array([10**14, 10**14]))
+    assert (made.count, made.mean, made.percentile(1.0)) == (2 * 10**14, 2.0, 3.0)
+    assert made.percentile(0.4) == pytest.approx(1.0, rel=RELATIVE_ERROR)
+
+
 def test_many_values_of_a_skewed_distribution():
     values = np.random.default_rng(1).lognormal(-7, 1.5, 200_000)
     made = histogram(values)

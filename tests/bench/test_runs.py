@@ -221,6 +221,98 @@ async def test_waiting_for_a_free_stream_counts(serve, setup_for):
     assert "never sent: all streams of its 1 connections were taken" in result.limits[0]
 
 
+async def test_a_rate_beyond_all_means_ends_and_nothing_is_begun_after_the_end(serve, setup_for, monkeypatch):
+    counted = []
+    add = Histogram.add
+
+    def noted(self, values, counts=None):
+        counted.append(len(values) if counts is not None else 0)
+        add(self, values, counts)
+
+    monkeypatch.setattr(Histogram, "add", noted)
+    # A lower grace than the default: without the mend calls would be begun as long as it lasts.
+    monkeypatch.setattr("hushar.bench.runs.GRACE_SECONDS", 0.5)
+    served = 0
+
+    def on_calls(calls):
+        nonlocal served
+        served += len(calls)
+        for call in calls:
+            call.reply(b"answer")
+
+    setup = setup_for(await serve(on_calls), warmup_seconds=0)
+    result = await measure(setup, Load(rate=1e8), Context())
+    assert served == result.sent
+    assert result.sent + result.unsent == 30_000_000
+    assert result.statuses == {"OK": result.sent}
+    assert result.latency.count == 30_000_000
+    assert "of the calls were never sent: its core was busy" in result.limits[0]
+    # They are counted by the moments they are meant for, not one by one.
+    assert 0 < sum(counted) <= 301
+
+
+async def test_a_stop_ends_a_run_at_a_rate_beyond_all_means(serve, setup_for):
+    context = Context()
+    setup = setup_for(await serve(), seconds=1e8, warmup_seconds=0)
+    async with trio.open_nursery() as nursery:
+
+        async def stop_soon():
+            await trio.sleep(0.1)
+            context.stop.set()
+
+        nursery.start_soon(stop_soon)
+        result = await measure(setup, Load(rate=1e9), context)
+    assert result.interrupted
+    assert (
+        result.sent + result.unsent == result.latency.count == pytest.approx(1e9 * result.seconds, rel=0.05)
+    )
+
+
+async def test_a_closed_loop_says_that_its_concurrency_was_not_offered(serve, setup_for):
+    port = await serve(connection_concurrency=5)
+    result = await measure(setup_for(port), Load(concurrency=200), Context())
+    assert result.idle_share == pytest.approx(0.95, abs=0.005)
+    assert result.limited
+    [reason] = [each for each in result.limits if "core" not in each]
+    assert reason == (
+        "only 10 of 200 calls at a time were under way: all streams of its 2 connections were taken"
+    )
+
+
+async def test_places_of_a_closed_loop_that_are_never_free_again_wait_too(serve, setup_for, monkeypatch):
+    """No call ends, so nothing happens in the whole window."""
+    monkeypatch.setattr("hushar.bench.runs.GRACE_SECONDS", 0.1)
+    port = await serve(lambda calls: None, connection_concurrency=5)
+    result = await measure(setup_for(port), Load(concurrency=20), Context())
+    assert result.idle_share == pytest.approx(0.5, abs=0.01)
+    assert result.limited
+
+
+async def test_a_closed_loop_whose_streams_suffice_is_not_limited_by_them(serve, setup_for):
+    port = await serve(connection_concurrency=5)
+    result = await measure(setup_for(port), Load(concurrency=10), Context())
+    assert result.idle_share == 0
+    assert not [each for each in result.limits if "streams" in each]
+
+
+async def test_without_a_server_it_is_not_the_generator_whose_places_wait(setup_for, nursery):
+    server = Server(0, connection_concurrency=1)
+    server.add_raw_unary(PATH, lambda calls: inner.cancel_scope.cancel())
+    inner = None
+
+    async def serve_one_call(*, task_status):
+        nonlocal inner
+        async with trio.open_nursery() as inner:
+            task_status.started(await inner.start(server.serve_async))
+
+    port = await nursery.start(serve_one_call)
+    result = await measure(setup_for(port, warmup_seconds=0, seconds=1), Load(concurrency=20), Context())
+    assert not result.connected
+    assert result.statuses.keys() == {"UNAVAILABLE"}
+    # 18 of 20 waited for a stream, but not for long.
+    assert result.idle_share < 0.4
+
+
 async def test_a_call_that_takes_too_long_is_given_up(serve, setup_for):
     setup = setup_for(await serve(lambda calls: None), timeout_seconds=0.1, warmup_seconds=0)
     result = await measure(setup, Load(rate=100), Context())
@@ -448,12 +540,20 @@ def result_of(load, **figures):
         (Load(rate=100), {"unsent": 10}, []),
         (Load(rate=100), {"unsent": 20}, ["2.0% of the calls were never sent: all streams"]),
         (Load(rate=100), {"unsent": 20, "cpu_share": 0.98}, ["2.0% of the calls were never sent: its core"]),
+        (Load(rate=100), {"unsent": 20, "behind": 15}, ["2.0% of the calls were never sent: its core"]),
+        (Load(rate=100), {"unsent": 20, "behind": 5}, ["2.0% of the calls were never sent: all streams"]),
         (Load(rate=100), {"late_p99_seconds": 0.05}, []),
         (Load(rate=100), {"late_p99_seconds": 0.051}, ["it was 51 ms late at p99"]),
         (Load(rate=100), {"cpu_share": 0.99}, []),
         (Load(rate=110), {"cpu_share": 0.99}, ["its core was busy 99% of the time"]),
         (Load(concurrency=1), {"cpu_share": 0.99}, ["its core was busy 99% of the time"]),
         (Load(concurrency=1), {"cpu_share": 0.9}, []),
+        (Load(concurrency=1000), {"idle_share": 0.01}, []),
+        (
+            Load(concurrency=1000),
+            {"idle_share": 0.9},
+            ["only 100 of 1000 calls at a time were under way: all"],
+        ),
     ],
 )
 def test_when_the_generator_was_the_limit(load, figures, reasons):

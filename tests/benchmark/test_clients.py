@@ -76,3 +76,11 @@ def test_the_peak_of_memory_begins_anew(module):
     high = processes.peak_bytes(os.getpid())
     processes.reset_peak(os.getpid())
     assert processes.peak_bytes(os.getpid()) < high
+
+
+def test_a_call_whose_deadline_is_over_was_not_refused(module):
+    latencies = {"0": [0.1], "4": [0.5, 0.5], "8": [0.001], "refused stream": [0.002], "unanswered": [5.0]}
+    found = module("open_loop").Outcome(
+        10.0, 1.0, {key: np.array(each) for key, each in latencies.items()}, 0.0
+    )
+    assert sorted(found.refused) == [0.001, 0.002]

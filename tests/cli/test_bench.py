@@ -58,8 +58,19 @@ RATE = ("--rate", "10")
         (["h:1", "--json", ROWS, "--log", "x", *RATE], "give one of --config, --json and --log"),
         (["h:1", *CONFIG, "--rate", "0"], "--rate"),
         (["h:1", *CONFIG, "--rate", "nan"], "'nan' is not a finite number"),
-        (["h:1", *CONFIG, "--rate", "inf"], "'inf' is not a finite number"),
+        (["h:1", *CONFIG, "--rate", "inf"], "inf is not in the range"),
+        (["h:1", *CONFIG, *RATE, "--timeout-seconds", "inf"], "'inf' is not a finite number"),
+        (
+            ["h:1", *CONFIG, "--rate", "1e12"],
+            "Invalid value for '--rate': 1000000000000.0 is not in the range",
+        ),
         (["h:1", *CONFIG, "--concurrency", "0"], "--concurrency"),
+        (
+            ["h:1", *CONFIG, "--concurrency", "1000001"],
+            "Invalid value for '--concurrency': 1000001 is not in",
+        ),
+        (["h:1", *CONFIG, *RATE, "--seconds", "1e300"], "Invalid value for '--seconds': 1e+300 is not in"),
+        (["h:1", *CONFIG, *RATE, "--warmup-seconds", "1e9"], "Invalid value for '--warmup-seconds'"),
         (["h:1", *CONFIG, *RATE, "--seconds", "0"], "--seconds"),
         (["h:1", *CONFIG, *RATE, "--warmup-seconds", "-1"], "--warmup-seconds"),
         (["h:1", *CONFIG, *RATE, "--connections", "0"], "--connections"),
@@ -185,6 +196,20 @@ class TestAgainstAServer:
         assert done.status == 0, done.err
         assert "closed loop, 5 at a time" in done.out
         assert done.err == ""
+
+    def test_a_concurrency_that_was_not_offered_is_told(self, hushar, server):
+        connections = ("--connections", "2", "--output", "-")
+        done = hushar("bench", server.address, *CONFIG, "--concurrency", "5000", *SHORT, *connections)
+        assert done.status == 0, done.err
+        [line] = [each for each in done.err.splitlines() if "generator" in each]
+        found = re.search(r"only (\d+) of 5000 calls at a time were under way: all streams", line)
+        assert int(found[1]) == pytest.approx(100, abs=5)
+        assert json.loads(done.out)["runs"][0]["generator"]["limited"] is True
+
+    def test_the_highest_rate_ends_with_its_figures(self, hushar, server):
+        done = hushar("bench", server.address, *CONFIG, "--rate", "1e9", *SHORT)
+        assert done.status == 0, done.err
+        assert "limited by the generator: " in done.out
 
     def test_a_missed_bound_is_status_1(self, hushar, server):
         done = hushar("bench", server.address, *CONFIG, *RATE, *SHORT, "--max-p50-seconds", "0.0000001")

@@ -3,7 +3,10 @@
 import importlib.metadata
 import platform
 
+import pytest
+
 import hushar as package
+from hushar.features import vectorize
 from hushar.features.vectorize import kernel_name
 
 
@@ -33,3 +36,27 @@ def test_the_environment_decides_on_the_kernel(hushar, monkeypatch):
 
 def test_it_takes_no_arguments(hushar):
     assert hushar("version", "more").status == 2
+
+
+@pytest.mark.parametrize("kernel", ["fast", "", "null", '"cython"'])
+def test_an_unknown_kernel_is_refused_as_serve_refuses_it(hushar, monkeypatch, kernel):
+    monkeypatch.setenv("HUSHAR_KERNEL", kernel)
+    ran, served = hushar("version"), hushar("serve", "--demo")
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err.startswith("environment: HUSHAR_KERNEL: expected ")
+    assert (served.status, served.err) == (2, ran.err)
+
+
+def test_the_compiled_kernel_where_it_was_not_built_is_refused_as_serve_refuses_it(hushar, monkeypatch):
+    monkeypatch.setattr(vectorize, "KernelVectorizer", None)
+    monkeypatch.setenv("HUSHAR_KERNEL", "cython")
+    ran, served = hushar("version"), hushar("serve", "--demo")
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err.startswith("environment: HUSHAR_KERNEL: the compiled kernel was not built")
+    assert (served.status, served.err) == (2, ran.err)
+
+
+def test_other_settings_of_the_environment_are_no_matter(hushar, monkeypatch):
+    monkeypatch.setenv("HUSHAR_KERNEL", "auto")
+    monkeypatch.setenv("HUSHAR_PORT_NUMBER", "many")
+    assert hushar("version").status == 0

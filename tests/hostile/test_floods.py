@@ -1,5 +1,7 @@
 """Every flood of RPC.md: GOAWAY ENHANCE_YOUR_CALM, and the connection is closed."""
 
+import gzip
+
 import pytest
 import trio
 
@@ -7,6 +9,7 @@ from hushar.rpc import frames as fr
 
 ECHO = "/test.Service/Echo"
 WAIT = "/test.Ordinary/Wait"
+STREAM = "/test.Ordinary/Stream"
 ATTACKERS = 8
 
 EITHER = pytest.mark.parametrize("served", ["plain", "tls"], indirect=True)
@@ -56,6 +59,25 @@ def empty_data(peer):
         yield fr.frame(fr.DATA, 0, 1)
 
 
+def data_of_one_byte(peer):
+    yield peer.headers(1, ECHO) + fr.frame(fr.DATA, 0, 1, b"\0\0\x3f\xff\xff")
+    for _ in range(100):
+        yield fr.frame(fr.DATA, 0, 1, b"x") * 1000
+
+
+def messages_of_no_bytes_a_byte_a_frame(peer):
+    yield peer.headers(1, STREAM)
+    for _ in range(100):
+        yield fr.frame(fr.DATA, 0, 1, b"\0") * 1000
+
+
+def bombs(peer):
+    """4 KB that grow to 4 MiB, one behind the other."""
+    bomb = gzip.compress(bytes(4 * 1024 * 1024 + 5000))
+    for stream_id in range(1, 1001, 2):
+        yield peer.headers(stream_id, ECHO, ("grpc-encoding", "gzip")) + peer.message(stream_id, bomb, flag=1)
+
+
 def empty_continuations(peer):
     yield fr.frame(fr.HEADERS, 0, 1, peer.block(ECHO))
     for _ in range(5000):
@@ -93,6 +115,9 @@ FLOODS = [
     pings,
     settings,
     empty_data,
+    data_of_one_byte,
+    messages_of_no_bytes_a_byte_a_frame,
+    bombs,
     empty_continuations,
     filled_continuations,
     priorities,

@@ -5,7 +5,13 @@ import math
 import pytest
 
 from hushar.errors import ErrorKind
-from hushar.inference.admission import DEADLINE_MARGIN, Admission, BatcherLimits
+from hushar.inference.admission import (
+    DEADLINE_MARGIN,
+    MOST_REST_SECONDS,
+    REST_SHARE,
+    Admission,
+    BatcherLimits,
+)
 from hushar.inference.pace import Pace
 from hushar.inference.queue import CallQueue
 
@@ -151,9 +157,53 @@ class TestTogether:
         assert not Door(max_queue_seconds=1.0).admission.fits(101, 0, math.inf)
 
 
-def test_the_refusal_says_nothing_of_others():
-    door = Door(max_queue_rows=1)
-    door.queue.admit(20, 0)
-    error = door.admission.refusal(1, 1, math.inf)
+@pytest.mark.parametrize(
+    ("limits", "left", "text"),
+    [
+        ({"max_queue_rows": 1}, math.inf, "too many rows are waiting already"),
+        ({"max_queue_bytes": 1}, math.inf, "too many bytes are waiting already"),
+        ({"max_queue_seconds": 1e-6}, math.inf, "the expected wait is too long"),
+        ({}, 1e-6, "the expected wait is too long for the call's deadline"),
+    ],
+)
+def test_the_refusal_says_which_limit_it_was_and_nothing_of_others(limits, left, text):
+    door = Door(**limits)
+    door.queue.admit(20, 20)
+    error = door.admission.refusal(1, 1, left)
     assert error.kind is ErrorKind.RESOURCE_EXHAUSTED
-    assert str(error) == "too many rows are waiting already"
+    assert str(error) == text
+
+
+class TestRest:
+    @pytest.fixture
+    def rest_of(self):
+        """rest_of(20, seconds=0.02): the rest with so many rows in the queue, right after a refusal."""
+
+        def rest(rows, seconds, *, large_rows=0, later=0.0, refused=True):
+            door = Door(seconds=seconds, max_queue_bytes=100)
+            door.queue.admit(rows, 10)
+            door.queue.large_rows = large_rows
+            answer = door.admission.refusals(now=7.0)(1, 1000 if refused else 1, math.inf)
+            assert (answer is not None) is refused
+            return door.admission.rest(7.0 + later)
+
+        return rest
+
+    def test_it_is_a_small_part_of_the_wait(self, rest_of):
+        assert rest_of(20, 0.02) == pytest.approx(0.04 * REST_SHARE)
+
+    def test_it_is_never_long(self, rest_of):
+        assert rest_of(500, 0.1) == MOST_REST_SECONDS
+
+    def test_one_that_would_save_nothing_is_not_taken(self, rest_of):
+        assert rest_of(10, 0.001) == 0
+
+    def test_large_calls_let_others_pass_and_do_not_count(self, rest_of):
+        assert rest_of(500, 0.1, large_rows=500) == 0
+
+    def test_where_none_was_refused_there_is_none_however_much_waits(self, rest_of):
+        assert rest_of(500, 0.01, refused=False) == 0
+
+    def test_nor_when_that_was_long_ago(self, rest_of):
+        assert rest_of(500, 0.1, later=0.9) == MOST_REST_SECONDS
+        assert rest_of(500, 0.1, later=1.1) == 0

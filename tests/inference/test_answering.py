@@ -94,6 +94,46 @@ class TestAnswer:
         assert out.metrics[0].queue_us == [(pytest.approx(value), 1) for value in waited]
 
 
+class TestDeadline:
+    """Past its deadline a call is DEADLINE_EXCEEDED: the transport's timer says so, whatever was computed."""
+
+    @pytest.fixture
+    def at(self, out):
+        """at(seconds): the ways out when the calls' clock says so."""
+
+        def make(now):
+            return Answering(out.refuse, out.reply_all, out.metrics.append, out.log, clock=lambda: now)
+
+        return make
+
+    @pytest.mark.parametrize(("now", "late"), [(5.0, True), (4.9, False)])
+    def test_one_that_is_late_is_neither_answered_nor_logged_nor_refused(
+        self, at, out, batch, scored, now, late
+    ):
+        batch.calls[1].deadline = batch.earliest = 5.0
+        at(now).answer(batch, scored(3), 5e-6)
+        assert ids(batch.calls) == (["0", None, "2"] if late else ["0", "1", "2"])
+        assert not (late and batch.calls[1].over)
+        assert [len(each.records) for each in out.logged] == [2 if late else 3]
+        assert out.failed == ({"CANCELLED": 1} if late else {})
+
+    def test_not_even_with_its_error(self, at, out, batch, scored):
+        batch.calls[1].deadline = batch.earliest = 5.0
+        at(5.0).answer(batch, scored(3, {1: ModelFailed()}), 5e-6)
+        assert not batch.calls[1].done
+        assert out.failed == {"CANCELLED": 1}
+
+    @pytest.mark.parametrize("failed", [False, True])
+    def test_a_large_call_neither(self, at, out, call, failed):
+        large = Large(call(9.0, deadline=5.0), b"", 10, None, None, 0.0, 0)
+        if failed:
+            at(5.0).fail(large.call, ModelFailed())
+        else:
+            at(5.0).answer_large(large, [b"\x0a\x01L"], [b"record"])
+        assert not large.call.done
+        assert (out.logged, out.answered, out.failed) == ([], 0, {"CANCELLED": 1})
+
+
 class TestLog:
     def test_when_spooled_the_answers_wait_for_it(self, out, batch, scored):
         answering = Answering(out.refuse, out.reply_all, out.metrics.append, out.log, when_spooled=True)

@@ -2,12 +2,14 @@
 
 import itertools
 import threading
+import time
 
 import pytest
 import trio
 import trio.testing
 
 from hushar.errors import InvalidRequest, Overloaded, UndecodableRequest
+from hushar.inference.admission import MOST_REST_SECONDS
 from hushar.inference.batcher import REHEARSAL_SECONDS
 
 
@@ -59,6 +61,31 @@ class TestAtOnce:
         assert (gone.response, here.scores) == (None, [4.0])
         assert stage.out.failed == {"CANCELLED": 1}
         assert len(stage.out.records()) == 1
+
+    async def test_nor_is_anything_computed_for_one_past_its_deadline(self, make_stage, call, autojump_clock):
+        stage, now = make_stage(logged=True), trio.current_time()
+        late, here = call(1.0, deadline=now), call(2.0, deadline=now + 1)
+        stage.batcher.submit([late, here])
+        assert stage.runtime.runs == [[2.0]]
+        assert here.scores == [4.0]
+        # The transport's timer says DEADLINE_EXCEEDED.
+        assert not late.over
+        assert (stage.out.failed, len(stage.out.records())) == ({"CANCELLED": 1}, 1)
+
+    async def test_if_all_are_late_nothing_runs(self, make_stage, call, autojump_clock):
+        stage, late = make_stage(), call(1.0, deadline=trio.current_time() - 1)
+        stage.batcher.submit([late])
+        assert (stage.sizes, late.over, stage.out.failed) == ([], False, {"CANCELLED": 1})
+        assert stage.batcher.statistics().running_calls == 0
+
+    async def test_calls_without_rows_are_no_more_at_once_than_a_matrix_has_rows(self, make_stage, call):
+        stage = make_stage(max_rows=4)
+        calls = [call() for _ in range(9)]
+        stage.batcher.submit(calls)
+        assert not any(each.done for each in calls)
+        await stage.rest()
+        assert all(each.done for each in calls)
+        assert max(stage.out.replied) <= 4
 
     @pytest.mark.parametrize(("setting", "at_once"), [("auto", True), ("never", True), ("always", False)])
     async def test_what_does_not_take_long_is_scored_there_unless_configured_otherwise(
@@ -142,6 +169,56 @@ class TestQueue:
         assert (gone.response, here.scores) == (None, [4.0])
         assert len(stage.out.records()) == 1
         assert (stage.out.failed, stage.out.answered) == ({"CANCELLED": 1}, 1)
+
+    @pytest.mark.parametrize("way", ["submit", "queue"])
+    async def test_a_call_whose_deadline_passes_while_its_batch_runs_neither(
+        self, make_stage, call, mock_clock, way
+    ):
+        stage, now = make_stage(logged=True), trio.current_time()
+        late, here = call(1.0, deadline=now + 1), call(2.0, deadline=now + 3)
+        stage.runtime.meanwhile = lambda: mock_clock.jump(2)
+        if way == "submit":
+            stage.batcher.submit([late, here])
+        else:
+            stage.queue(late, here)
+            await stage.rest()
+        assert stage.runtime.runs == [[1.0, 2.0]]
+        assert (late.over, here.scores) == (False, [4.0])
+        assert len(stage.out.records()) == 1
+        assert (stage.out.failed, stage.out.answered) == ({"CANCELLED": 1}, 1)
+
+    @pytest.mark.parametrize("offload", ["always", "never"])
+    async def test_after_a_failure_those_that_nobody_waits_for_are_not_tried_again(
+        self, make_stage, call, offload, caplog
+    ):
+        stage = make_stage(offload=offload)
+        bad, gone, late, here = call(-1.0), call(2.0), call(3.0), call(4.0)
+        now = trio.current_time()
+        late.deadline, here.deadline = now + 0.05, now + 1000
+
+        def meanwhile():
+            if len(stage.sizes) == 1:
+                gone.over = True
+                while time.perf_counter() < begun + 0.1:
+                    time.sleep(0.01)
+
+        stage.runtime.meanwhile = meanwhile
+        stage.queue(bad, gone, late, here)
+        begun = time.perf_counter()
+        await stage.until(lambda: here.done)
+        assert stage.runtime.runs == [[-1.0, 2.0, 3.0, 4.0], [-1.0], [4.0]]
+        assert (gone.done, late.done, here.scores) == (False, False, [8.0])
+        assert stage.out.failed == {"INTERNAL": 1, "CANCELLED": 2}
+
+    async def test_what_lies_between_two_matrices_is_part_of_the_pace(self, make_stage, call):
+        stage = make_stage(max_rows=2)
+        turned = []
+        stage.batcher._pace.turned = lambda run, turn: turned.append((run, turn))
+        stage.queue(*[call(1.0) for _ in range(6)])
+        await stage.rest()
+        # Of the last nobody waits for the end.
+        assert len(turned) == 2
+        assert all(0 < run <= turn for run, turn in turned)
 
     async def test_between_two_matrices_others_get_their_turn(self, make_stage, call, monkeypatch):
         monkeypatch.setattr("hushar.inference.batcher.TURN_SECONDS", 0.0)
@@ -305,6 +382,49 @@ class TestLarge:
         assert small.scores == [10.0]
         assert "failed on a batch" in caplog.text
 
+    @pytest.mark.parametrize("past", ["cancelled", "its deadline"])
+    async def test_ended_in_its_last_matrix_no_answer_is_put_together(
+        self, make_stage, call, mock_clock, past
+    ):
+        stage, large = make_stage(max_rows=4), call(*range(8), deadline=trio.current_time() + 5)
+        made = []
+        stage.scorer.finish = lambda *given: made.append(given)
+
+        def end():
+            if len(stage.sizes) == 2:
+                if past == "cancelled":
+                    large.over = True
+                else:
+                    mock_clock.jump(5)
+
+        stage.runtime.meanwhile = end
+        stage.batcher.submit([large])
+        await stage.rest()
+        assert (stage.sizes, made, large.done) == ([4, 4], [], False)
+        assert stage.out.failed == {"CANCELLED": 1}
+        assert stage.batcher._queue.bytes == 0
+
+    @pytest.mark.parametrize("offload", ["never", "always"])
+    async def test_its_answer_may_be_too_large(self, make_stage, call, offload):
+        stage, large = make_stage(max_rows=4, offload=offload, logged=True), call(*range(20))
+        stage.scorer._max_answer_bytes = 100
+        stage.batcher.submit([large])
+        await stage.until(lambda: large.done)
+        assert str(large.error) == "the answer is larger than 100 bytes"
+        assert stage.sizes == [4, 4]
+        assert stage.out.failed == {"RESOURCE_EXHAUSTED": 1}
+        assert (stage.out.logged, stage.out.answered) == ([], 0)
+        assert stage.batcher._queue.bytes == 0
+
+    async def test_too_large_only_by_what_stands_behind_the_last_row(self, make_stage, call, caplog):
+        stage, large = make_stage(max_rows=4, logged=True), call(*[1.0] * 8)
+        large.message += b"\x0a\xc8\x01" + b"q" * 200
+        stage.scorer._max_answer_bytes = 200
+        stage.batcher.submit([large])
+        await stage.rest()
+        assert str(large.error) == "the answer is larger than 200 bytes"
+        assert (stage.out.failed, stage.out.logged, caplog.text) == ({"RESOURCE_EXHAUSTED": 1}, [], "")
+
     async def test_scores_of_another_width_fail_it(self, make_stage, call, caplog):
         stage, large = make_stage(max_rows=4), call(*range(8))
         run = stage.runtime.run
@@ -359,6 +479,21 @@ class TestConcurrency:
         await stage.until(lambda: all(each.done for each in calls))
         assert stage.sizes == [2] * 4
         assert [each.scores for each in calls] == [[2.0 * value] for value in range(8)]
+
+    async def test_tasks_that_are_idle_wake_one_another_while_there_is_more(self, make_stage, call):
+        stage = make_stage(max_rows=2, offload="always", concurrency=3)
+        meeting = threading.Barrier(3)
+        stage.runtime.meanwhile = lambda: meeting.wait(10)
+        calls = [call(float(value)) for value in range(6)]
+        async with trio.open_nursery() as nursery:
+            await nursery.start(stage.batcher.run)
+            await trio.testing.wait_all_tasks_blocked()
+            stage.batcher.submit(calls)
+            while not all(each.done for each in calls):  # noqa: ASYNC110 - they have no event
+                await trio.sleep(0.001)
+            nursery.cancel_scope.cancel()
+        assert stage.sizes == [2] * 3
+        assert [each.scores for each in calls] == [[2.0 * value] for value in range(6)]
 
     async def test_slices_of_one_call_are_not_but_others_go_beside_it(self, make_stage, call):
         stage = make_stage(max_rows=2, offload="always", concurrency=2)
@@ -421,6 +556,47 @@ class TestOverload:
         assert (patient.error, endless.error) == (None, None)
         assert hasty.error.reason == "queue_seconds"
 
+    async def test_matrices_that_are_done_are_in_nobodys_way(self, make_stage, call, autojump_clock):
+        stage = make_stage(max_rows=1, max_queue_seconds=100)
+        for _ in range(50):
+            stage.batcher.submit([call(1.0)])
+        stage.queue(*[call(1.0) for _ in range(9)])
+        await stage.rest()
+        seconds_of(stage, 1, 1.0)
+        stage.batcher._pace._turn = 1.0
+        stage.queue(call(1.0))
+        stage.queue(patient := call(1.0, deadline=trio.current_time() + 30))
+        assert patient.error is None
+
+    async def test_what_large_calls_hold_counts_until_they_are_answered(self, make_stage, call):
+        stage = make_stage(max_rows=4, offload="auto", logged=True)
+        seconds_of(stage, 4, 1e-6)
+        stage.batcher._finishing.pace.measured(8, 1.0)
+        held, leave, finish = [], threading.Event(), stage.scorer.finish
+
+        def slowly(*given):
+            leave.wait(10)
+            return finish(*given)
+
+        stage.scorer.finish = slowly
+        large = [call(*range(8)) for _ in range(2)]
+        stage.batcher.submit(large)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(stage.batcher.run)
+            while len(stage.batcher._finishing._done) < 2:  # noqa: ASYNC110 - it has no event
+                await trio.sleep(0.001)
+            queue = stage.batcher._queue
+            held = queue.bytes
+            # The first is being answered, the second waits for that.
+            assert (queue.rows, stage.batcher.statistics().waiting_calls) == (0, 1)
+            leave.set()
+            while stage.out.answered < 2:  # noqa: ASYNC110 - it has no event
+                await trio.sleep(0.001)
+            nursery.cancel_scope.cancel()
+        records = sum(record.ByteSize() for record in stage.out.records())
+        assert held > 2 * len(large[0].message) + 0.8 * records
+        assert (queue.bytes, queue.calls) == (0, 0)
+
     async def test_a_large_call_on_an_idle_server_is_let_in_whatever_the_limits(self, make_stage, call):
         stage, large = make_stage(max_rows=4, max_queue_rows=1, max_queue_bytes=1), call(*[1.0] * 20)
         stage.batcher.submit([large])
@@ -432,6 +608,17 @@ class TestOverload:
         calls = [call() for _ in range(5)]
         stage.queue(*calls)
         assert [isinstance(each.error, Overloaded) for each in calls] == [False] * 3 + [True] * 2
+
+    async def test_whoever_brings_calls_is_told_when_it_may_rest(self, make_stage, call):
+        told = []
+        stage = make_stage(max_rows=1, max_queue_rows=2)
+        stage.batcher.on_waiting = told.append
+        seconds_of(stage, 1, 1.0)
+        stage.queue(call(1.0))
+        stage.queue(call(1.0))
+        assert told == []
+        stage.queue(call(1.0))
+        assert told == [MOST_REST_SECONDS]
 
 
 class TestLog:
@@ -484,6 +671,22 @@ class TestRehearsal:
         stage.batcher.rehearse()
         assert stage.sizes == [1]
         assert stage.batcher._placement.in_thread(1)
+
+    @pytest.mark.parametrize(("a_run", "a_row", "reached"), [(8e-3, 1e-4, [12, 100]), (8e-3, 2e-3, [10])])
+    def test_the_largest_matrix_is_tried_if_that_does_not_take_long(
+        self, make_stage, monkeypatch, a_run, a_row, reached
+    ):
+        """A model that takes its time whatever the rows; one that does for each row."""
+        stage = make_stage()
+        now = [0.0]
+        monkeypatch.setattr("hushar.inference.batcher.time.perf_counter", lambda: now[0])
+
+        def work():
+            now[0] += a_run + a_row * stage.sizes[-1]
+
+        stage.runtime.meanwhile = work
+        stage.batcher.rehearse()
+        assert stage.sizes == [1, 1, *reached]
 
     def test_a_model_that_does_not_like_it_is_no_reason_not_to_serve(self, make_stage, call, caplog):
         stage, one = make_stage(), call(1.0)

@@ -45,6 +45,9 @@ class Filled:
         if batch.large is None:
             return names
         batch.large.under_way = False
+        if not batch.large.left:
+            # Answered at once as well.
+            self.queue.release(batch.large)
         return names, batch.large.call.name, batch.slice_rows
 
     @property
@@ -120,6 +123,25 @@ class TestGone:
         assert filled.empty
 
 
+class TestDeadlines:
+    def test_the_earliest_of_a_matrix_is_known(self, filled):
+        filled.put(a=1, b=1, c=1)
+        filled.calls["b"].deadline = 7.0
+        filled.take()
+        assert filled.batch.earliest == 7.0
+
+    def test_that_of_a_slice_too(self, filled):
+        filled.put_large("L", 15)
+        filled.calls["L"].deadline = 8.0
+        filled.take()
+        assert filled.batch.earliest == 8.0
+
+    def test_where_none_has_one_there_is_none(self, filled):
+        filled.put(a=1)
+        filled.take()
+        assert filled.batch.earliest == math.inf
+
+
 class TestLarge:
     def test_alone_it_has_the_whole_of_each_matrix(self, filled):
         filled.put_large("L", 25)
@@ -190,6 +212,16 @@ class TestLarge:
         filled.calls["M"].deadline = 1.0
         assert filled.take(now=1.0) == ""
         assert filled.empty
+
+    def test_what_it_holds_counts_until_it_has_ended(self, filled):
+        large = filled.put_large("L", 10)
+        batch = filled.queue.take(0.0)
+        assert (batch.large, large.left) == (large, 0)
+        assert (filled.queue.rows, filled.queue.calls, filled.queue.bytes) == (0, 0, 100)
+        filled.queue.hold(large, 50)
+        assert filled.queue.bytes == 150
+        filled.queue.release(large)
+        assert filled.queue.bytes == 0
 
     def test_dropped_after_its_last_slice_was_taken_it_is_not_there_twice(self, filled):
         large = filled.put_large("L", 15)

@@ -6,11 +6,15 @@ import threading
 
 import pytest
 
-from hushar.errors import InvalidRequest, ModelFailed, UndecodableRequest
+from hushar.errors import AnswerTooLarge, ErrorKind, InvalidRequest, ModelFailed, UndecodableRequest
+from hushar.features.plan import compile_plan
+from hushar.features.transformations import BUILTIN
+from hushar.features.vectorize import kernel_problem, make_vectorizer
 from hushar.inference import scoring
-from hushar.inference.scoring import Work
+from hushar.inference.scoring import Scorer, Work
+from hushar.models.served import ServedModel
 from hushar.proto import structs_pb2 as pb
-from hushar.records import Timings
+from hushar.records import Timings, VectorizationDocument, each_record
 
 RECEIVED = 1_754_000_000_123_456
 
@@ -164,7 +168,7 @@ class TestBadRows:
         bad = message(2.0, 3.0, row_ids=["ok", "bad"])
         scored = stage.scorer.score(work(message(1.0), bad, message(4.0)))
         assert [scores_of(response) for response in scored.responses] == [[[1.0, 2.0]], [[4.0, 8.0]]]
-        assert len(scored.records) == 2
+        assert len(each_record(scored.records, 2)) == 2
         assert isinstance(scored.errors[1], InvalidRequest)
         assert (scored.rows, stage.sizes) == (2, [2])
 
@@ -188,11 +192,79 @@ class TestFailures:
             [[3.0, 6.0], [4.0, 8.0]],
         ]
         assert isinstance(scored.errors[1], ModelFailed)
-        assert stage.sizes == [4, 1, 1, 2]
-        assert (scored.rows, len(scored.records)) == (3, 2)
+        assert stage.sizes == [4, 1, 3, 1, 2]
+        assert (scored.rows, len(each_record(scored.records, 2))) == (3, 2)
         assert [record.getMessage() for record in caplog.records] == [
             "scoring with the model model failed on a batch"
         ]
+
+    def test_of_many_calls_only_the_halves_with_the_bad_one_run_again(self, stage, work, message, caplog):
+        values = [100.0 + value for value in range(64)]
+        values[41] = -1.0
+        scored = stage.scorer.score(work(*map(message, values)))
+        assert {index: type(error) for index, error in scored.errors.items()} == {41: ModelFailed}
+        assert [scores_of(response)[0][0] for response in scored.responses] == values[:41] + values[42:]
+        assert len(each_record(scored.records, 63)) == 63
+        assert (scored.rows, len(stage.sizes)) == (63, 13)
+
+    @pytest.mark.parametrize("past", ["cancelled", "its deadline"])
+    def test_between_the_runs_those_that_nobody_waits_for_are_left_out(
+        self, stage, work, message, call, caplog, past
+    ):
+        now = [0.0]
+        calls = [call(-1.0), call(2.0), call(3.0, deadline=5.0), call(4.0)]
+        made = work(*[each.message for each in calls])
+        made.calls, made.now = calls, lambda: now[0]
+
+        def meanwhile():
+            if past == "cancelled":
+                calls[2].over = True
+            else:
+                now[0] = 5.0
+
+        stage.runtime.meanwhile = meanwhile
+        scored = stage.scorer.score(made)
+        assert stage.runtime.runs == [[-1.0, 2.0, 3.0, 4.0], [-1.0, 2.0], [-1.0], [2.0], [4.0]]
+        assert sorted(scored.errors) == [0, 2]
+        assert [scores_of(response) for response in scored.responses] == [[[2.0, 4.0]], [[4.0, 8.0]]]
+
+    def test_so_is_a_slice(self, stage, work, message, call, begun, caplog):
+        bad, large = call(-1.0), call(5.0, 6.0)
+        made = work(bad.message, part=(*begun(5.0, 6.0), 2))
+        made.calls = [bad, large]
+        stage.runtime.meanwhile = lambda: setattr(large, "over", True)
+        scored = stage.scorer.score(made)
+        assert stage.sizes == [3, 1]
+        assert sorted(scored.errors) == [0, 1]
+
+    @pytest.mark.parametrize("kind", ["fake", "reference", "cython"])
+    def test_neighbours_that_fail_do_not_make_a_large_call_be_read_from_its_start(
+        self, stage, work, message, caplog, kind
+    ):
+        if kind != "fake":
+            if kernel_problem(kind):
+                pytest.skip("needs tool: a C compiler and Python's headers when hushar is installed")
+            document = VectorizationDocument("x", {"x": {"type": "identity", "default_val": [0.0]}}, ("x",))
+            vectorizer = make_vectorizer(compile_plan(document, BUILTIN), kind)
+            stage.scorer = Scorer(vectorizer, ServedModel(stage.runtime, "model", "v1"), logged=True)
+        large = message(*range(10))
+        reading, slices = stage.scorer.begin(large), stage.scorer.slices(large)
+        again = []
+        stage.scorer.begin = again.append
+        for _ in range(5):
+            scored = stage.scorer.score(work(message(-1.0), message(7.0), part=(reading, slices, 2)))
+            reading = scored.reading
+            assert list(scored.errors) == [0]
+        assert again == []
+        assert sorted(stage.runtime.runs[:5]) == [
+            [-1.0],
+            [-1.0, 7.0],
+            [-1.0, 7.0, 0.0, 1.0],
+            [0.0, 1.0],
+            [7.0],
+        ]
+        (response,), _ = stage.scorer.finish(slices, RECEIVED)
+        assert [scores[0] for scores in scores_of(response)] == [float(value) for value in range(10)]
 
     def test_the_client_learns_nothing_and_the_log_everything(self, stage, work, message, caplog):
         scored = stage.scorer.score(work(message(-1.0)))
@@ -243,6 +315,82 @@ class TestFailures:
         ]
 
 
+class TestLimit:
+    """An answer that the transport would not send is an error, and in no log."""
+
+    @pytest.fixture
+    def limited(self, stage, message):
+        """limited(bytes below the answer of a row): a scorer that allows no more."""
+
+        def make(less):
+            (response,) = stage.scorer.score(Work([message(1.0)], [1], [RECEIVED])).responses
+            return Scorer(
+                stage.vectorizer,
+                ServedModel(stage.runtime, "model", "v1"),
+                logged=True,
+                max_answer_bytes=len(response) - less,
+            )
+
+        return make
+
+    def test_a_whole_call_alone(self, limited, work, message):
+        scored = limited(1).score(work(message(1.0)))
+        assert (scored.responses, scored.records) == ([], [])
+        assert scored.errors[0].kind is ErrorKind.RESOURCE_EXHAUSTED
+        assert scored.rows == 1
+
+    def test_one_that_just_fits_is_answered(self, limited, work, message):
+        scored = limited(0).score(work(message(1.0)))
+        assert (len(scored.responses), scored.errors) == (1, {})
+
+    def test_among_others_it_fails_alone(self, limited, work, message):
+        bad, big = message(0.0, row_ids=["bad"]), message(2.0, 3.0)
+        scored = limited(0).score(work(message(1.0), bad, big, message(4.0)))
+        assert [type(scored.errors[index]) for index in sorted(scored.errors)] == [
+            InvalidRequest,
+            AnswerTooLarge,
+        ]
+        assert sorted(scored.errors) == [1, 2]
+        assert [scores_of(each) for each in scored.responses] == [[[1.0, 2.0]], [[4.0, 8.0]]]
+        assert [row.scores[0] for each in scored.records for row in record_of(each).inference_log_rows] == [
+            1.0,
+            4.0,
+        ]
+
+    def test_a_slice_as_soon_as_the_answer_would_be_too_large(self, limited, work, message):
+        scorer, large = limited(0), message(1.0, 2.0, 3.0)
+        reading, slices = scorer.begin(large), scorer.slices(large)
+        assert scorer.score(work(part=(reading, slices, 1))).errors == {}
+        scored = scorer.score(work(message(9.0), part=(reading, slices, 1)))
+        assert {index: type(error) for index, error in scored.errors.items()} == {1: AnswerTooLarge}
+        assert len(scored.responses) == 1
+
+    def test_what_stands_behind_the_last_row_counts_too(self, limited, work, message):
+        scorer = limited(0)
+        large = message(1.0, request_id="") + b"\x0a\x02" + b"qq"
+        reading, slices = scorer.begin(large), scorer.slices(large)
+        assert scorer.score(work(part=(reading, slices, 1))).errors == {}
+        with pytest.raises(AnswerTooLarge):
+            scorer.finish(slices, RECEIVED)
+
+    def test_of_two_request_ids_the_last_counts(self, limited, work, message):
+        scorer = limited(0)
+        large = message(1.0, request_id="q" * 100) + b"\x0a\x01q"
+        reading, slices = scorer.begin(large), scorer.slices(large)
+        assert scorer.score(work(part=(reading, slices, 1))).errors == {}
+        (response,), _ = scorer.finish(slices, RECEIVED)
+        assert pb.InferenceResponse.FromString(response).request_id == "q"
+
+    def test_what_is_held_of_one_is_known(self, stage, work, message):
+        large = message(1.0, 2.0)
+        reading, slices = stage.scorer.begin(large), stage.scorer.slices(large)
+        stage.scorer.score(work(part=(reading, slices, 2)))
+        (response,), (record,) = stage.scorer.finish(slices, RECEIVED)
+        outputs = len(response) - len(b"\x0a\x01q")
+        rows = sum(2 + row.ByteSize() for row in record_of(record).inference_log_rows)
+        assert slices.size == outputs + rows
+
+
 class TestTimings:
     def test_each_stage_is_measured(self, stage, work, message):
         timings = stage.scorer.score(work(message(1.0))).timings
@@ -281,7 +429,7 @@ class TestLogRecords:
 
     def test_each_call_has_its_own(self, stage, work, message):
         scored = stage.scorer.score(work(message(1.0, request_id="a"), message(2.0, request_id="b")))
-        assert [record_of(record).request_id for record in scored.records] == ["a", "b"]
+        assert [record_of(record).request_id for record in each_record(scored.records, 2)] == ["a", "b"]
 
     def test_a_call_without_rows_has_one_as_well(self, stage, work, message):
         scored = stage.scorer.score(work(message(request_id="E")))

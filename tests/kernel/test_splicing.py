@@ -9,6 +9,7 @@ from kernelkit.requests import Maker
 from kernelkit.wire import I32, SGROUP, VARINT, field, groups, overlong, tag
 
 from hushar.inference import splice
+from hushar.records import each_record
 
 SCORES = np.float32([[2.5]])
 PACKED = field(3, SCORES.tobytes())
@@ -44,7 +45,8 @@ def test_the_record_of_a_canonical_request_is_protobufs_byte_for_byte(spliced, d
         for columns in (0, 1, 3, 300):
             scores = splicing.scores_for(rng, sum(rows), columns)
             log = splicing.logged(rng, canonical)
-            _, records = spliced(canonical, rows, scores, log)
+            _, pieces = spliced(canonical, rows, scores, log)
+            records = each_record(pieces, len(canonical))
             ends = np.cumsum([0, *rows])
             for index, message in enumerate(canonical):
                 own = scores[ends[index] : ends[index + 1]]

@@ -247,6 +247,25 @@ class TestWhatIsNoGrpc:
         assert str(end) == "data 1 0 end"
         assert talk.budget.calls == 0
 
+    @pytest.mark.parametrize("content_type", ["text/html", "application/grpc"])
+    def test_that_to_head_has_no_content(self, wire, talk, content_type):
+        """RFC 9110, section 9.3.2."""
+        block = b"".join(
+            wire.literal(*field)
+            for field in (
+                (":method", "HEAD"),
+                (":scheme", "http"),
+                (":path", "/"),
+                (":authority", "h"),
+                ("content-type", content_type),
+            )
+        )
+        talk.say(wire.headers(1, block, end=True))
+        (head,) = talk.hear()
+        assert head.flags & 1
+        assert head.get(":status") == ("415" if content_type == "text/html" else "405")
+        assert talk.budget.calls == 0
+
     def test_a_body_without_an_end_is_not_waited_for(self, wire):
         talk = wire.Talk(max_receive_bytes=1000)
         talk.say(wire.headers(1, wire.block(method="GET")))

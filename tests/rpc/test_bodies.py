@@ -3,13 +3,20 @@
 import gzip
 
 import pytest
+from purerpc import StatusCode
 
+from hushar.rpc import compiled
 from hushar.rpc import events as ev
 
 pytestmark = pytest.mark.usefixtures("way")
 
 REFUSED = {13: "headers 1 200/13 end", 12: "headers 1 200/12 end", 8: "headers 1 200/8 end"}
 STOP = "reset 1 NO_ERROR"
+
+
+def reply_to(call):
+    """Answer a call with others."""
+    compiled.reply_all([call], [b""])
 
 
 def begin(wire, path="/t.S/Unary", *fields, **limits):
@@ -237,6 +244,77 @@ class TestBudget:
         assert talk.calls() == []
         assert talk.budget.bytes == 0
 
+    def test_a_frame_that_is_not_complete_counts(self, wire):
+        talk = begin(wire)
+        said = wire.data(1, wire.message(bytes(100_000)), end=True)
+        talk.say(said[:10_000])
+        assert talk.budget.bytes == 0  # Short ones are not worth it.
+        talk.say(said[10_000:60_000], said[60_000:-1])
+        assert talk.budget.bytes == len(said) - 1
+        talk.say(said[-1:])
+        assert talk.budget.bytes == talk.calls()[0].held == 100_000
+        talk.calls()[0].reply(b"")
+        assert talk.budget.bytes == 0
+
+    @pytest.mark.parametrize("path", ["/t.S/Unary", "/t.S/Up"])
+    def test_a_frame_that_is_too_much_of_it_ends_its_call_and_is_not_kept(self, wire, path):
+        talk = begin(wire, path)
+        talk.budget.max_bytes = 30_000
+        said = wire.data(1, wire.message(bytes(100_000)))
+        heard = talk.ask(said[:20_000], said[20_000:40_000])
+        assert heard == [REFUSED[8], STOP]
+        assert talk.budget.bytes == 0
+        assert talk.engine._chunks == []
+        # The connection goes on behind it.
+        talk.say(said[40_000:70_000], said[70_000:] + wire.call(3, b"next"))
+        assert talk.calls()[-1].message == b"next"
+        assert talk.ask(wire.ping()) == ["ping ack"]
+
+    def test_a_frame_at_once_that_is_too_much_of_it(self, wire):
+        talk = begin(wire)
+        talk.budget.max_bytes = 30_000
+        said = wire.data(1, wire.message(bytes(100_000)), end=True)
+        assert REFUSED[8] in talk.ask(said[:40_000])
+        talk.say(said[40_000:] + wire.call(3, b"next"))
+        assert [call.message for call in talk.calls()] == [b"next"]
+        talk.calls()[0].reply(b"")
+        assert (talk.budget.calls, talk.budget.bytes) == (0, 0)
+
+    @pytest.mark.parametrize("kind", ["HEADERS", "DATA", "UNKNOWN"])
+    def test_one_that_is_no_calls_ends_the_connection(self, wire, kind):
+        talk = begin(wire)
+        talk.budget.max_bytes = 30_000
+        said = wire.frame(0x77 if kind == "UNKNOWN" else kind, 0, 5, bytes(60_000))
+        assert talk.ask(said[:40_000]) == ["goaway ENHANCE_YOUR_CALM"]
+        assert talk.budget.bytes == 0
+
+    @pytest.mark.parametrize("end", ["lost", "fault"])
+    def test_a_connection_that_ends_gives_its_half_frame_back(self, wire, end):
+        talk = begin(wire)
+        said = wire.data(1, wire.message(bytes(100_000)), end=True)
+        talk.say(said[:40_000], said[40_000:80_000])
+        if end == "lost":
+            talk.engine.lost()
+        else:
+            talk.engine.fail(0, "")
+        assert (talk.budget.calls, talk.budget.bytes) == (0, 0)
+
+    @pytest.mark.parametrize("part", [0, 3])
+    def test_what_comes_after_the_answer_does_not_count(self, wire, part):
+        """The answer waits for its window, so the stream is open."""
+        talk = begin(wire)
+        talk.ask(wire.settings(INITIAL_WINDOW_SIZE=0))
+        talk.say(wire.headers(3))
+        call = talk.engine._streams[3]
+        said = wire.message(bytes(100))
+        if part:
+            talk.say(wire.data(3, said[:part]))
+        call.reply(b"early")
+        talk.say(wire.data(3, said[part:], end=True))
+        assert talk.budget.bytes == 0
+        assert talk.calls() == []
+        assert "data 3 10" in talk.ask(wire.window_update(3, 100))
+
     def test_messages_taken_after_the_end_give_nothing_back_twice(self, wire):
         talk = begin(wire, "/t.S/Up")
         (event,) = talk.say(wire.data(1, wire.message(bytes(1000))))
@@ -244,3 +322,41 @@ class TestBudget:
         talk.engine.acknowledge(event.call, event.wire_bytes)
         assert talk.budget.bytes == 0
         assert talk.hear() == []
+
+
+class TestWhatIsOver:
+    """A deadline may be watched for hours: what a client has sent is let go when its call is over."""
+
+    @pytest.mark.parametrize("body", [b"abc", bytes(100_000)])
+    @pytest.mark.parametrize(
+        "end", [lambda call: call.reply(b""), lambda call: call.fail(StatusCode.INTERNAL), reply_to]
+    )
+    def test_an_answered_call_has_no_message(self, wire, body, end):
+        talk = begin(wire)
+        (call,) = talk.say(wire.data(1, wire.message(body), end=True))
+        end(call)
+        assert call.over
+        assert (call.message, call.reader) == (b"", None)
+
+    def test_nor_has_a_cancelled_one(self, wire):
+        talk = begin(wire)
+        (call,) = talk.say(wire.data(1, wire.message(b"abc"), end=True))
+        talk.say(wire.rst(1))
+        assert (call.message, call.reader) == (b"", None)
+
+    def test_nor_a_part_of_one(self, wire):
+        talk = begin(wire)
+        talk.say(wire.data(1, wire.message(bytes(50_000))[:30_000]))
+        (call,) = talk.engine._streams.values()
+        assert call.reader.held == 30_000
+        talk.say(wire.rst(1))
+        assert call.reader is None
+
+    def test_a_handler_has_it_until_it_ends(self, wire):
+        talk = begin(wire)
+        (call,) = talk.say(wire.data(1, wire.message(b"abc"), end=True))
+        call.handler = object()
+        call.reply(b"")
+        assert call.message == b"abc"
+        talk.engine.handler_ended(call)
+        assert call.message == b""

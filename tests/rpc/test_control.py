@@ -1,5 +1,9 @@
 """Control frames and the limits on what a peer may provoke (RFC 9113, 6 and 10.5; RPC.md, Floods)."""
 
+import gzip
+import zlib
+from random import Random
+
 import pytest
 
 pytestmark = pytest.mark.usefixtures("way")
@@ -199,10 +203,36 @@ class TestStreamErrors:
         assert until_calm(talk, begin_and_reset, 2000) == 1000
         assert talk.budget.calls == 0
 
-    def test_resets_of_streams_that_are_over_count_too(self, wire):
+    def test_one_a_stream_is_free_once_that_is_over(self, wire):
         talk = wire.Talk()
         talk.say(wire.call(1, path="/x"))
-        assert until_calm(talk, lambda _: wire.rst(1), 2000) == 1000
+        assert until_calm(talk, lambda _: wire.rst(1), 2000) == 1001
+
+    @pytest.mark.parametrize("timeout", ["20m", "5m", "2m", "1S", "1M"])
+    @pytest.mark.parametrize("early", [-0.5, 0.0, 0.05])
+    def test_nor_does_one_count_where_the_clients_own_timer_comes_first(self, wire, timeout, early):
+        """grpc-core resets the stream at each deadline; its timer began before the call came."""
+        talk = wire.Talk(connection_concurrency=10_000)
+        calls = [wire.call(1 + 2 * count, b"", ("grpc-timeout", timeout)) for count in range(3000)]
+        talk.say(b"".join(calls))
+        seconds = talk.calls()[0].head.timeout
+        talk.now += seconds * (1 - early)
+        if early < 0:
+            for call in talk.calls():
+                talk.engine.expire(call)
+        talk.say(b"".join(wire.rst(1 + 2 * count) for count in range(3000)))
+        assert not talk.engine.failed
+        assert all(call.over for call in talk.calls())
+        assert talk.budget.calls == 0
+
+    @pytest.mark.parametrize(
+        ("timeout", "lived"), [("1M", 0.5), ("1S", 0.85), ("20m", 0.0), ("20m", 0.008), ("1m", 0)]
+    )
+    def test_but_it_does_where_the_deadline_is_far(self, wire, timeout, lived):
+        talk = wire.Talk(connection_concurrency=10_000)
+        talk.say(*(wire.call(1 + 2 * count, b"", ("grpc-timeout", timeout)) for count in range(2000)))
+        talk.now += lived
+        assert until_calm(talk, lambda count: wire.rst(1 + 2 * count), 1999) == 1000
 
     def test_not_the_polite_ones_after_an_early_end(self, wire):
         """grpc-go answers RST_STREAM NO_ERROR, which follows trailers that came early, with another."""
@@ -236,6 +266,130 @@ class TestEmptyFrames:
         talk = wire.Talk()
         talk.say(wire.headers(1) + wire.window_update(1, 0))
         assert until_calm(talk, lambda _: wire.data(1), 1000) == 100
+
+
+class TestCrumbs:
+    """DATA of a few bytes a frame costs as much as DATA of 16 KiB."""
+
+    @pytest.mark.parametrize("pad", [None, 200])
+    @pytest.mark.parametrize("path", ["/t.S/Unary", "/t.S/Up"])
+    @pytest.mark.parametrize("size", [1, 63])
+    def test_they_are_limited(self, wire, path, size, pad):
+        talk = wire.Talk()
+        talk.say(wire.headers(1, wire.block(path=path)) + wire.data(1, b"\0\0\x3f\xff\xff"))
+        assert until_calm(talk, lambda _: wire.data(1, bytes(size), pad=pad), 2000) == 1000
+
+    def test_a_hundred_a_second_are_not_too_many(self, wire):
+        talk = wire.Talk()
+        talk.say(wire.headers(1, wire.block(path="/t.S/Up")) + wire.data(1, b"\0\0\x3f\xff\xff"))
+        for _ in range(3000):
+            talk.now += 0.01
+            talk.say(wire.data(1, b"x"))
+        assert not talk.engine.failed
+
+    @pytest.mark.parametrize("sizes", [[1], [1, 1, 1, 2], [2, 2, 1]])
+    def test_not_even_messages_of_no_bytes_are_an_excuse(self, wire, sizes):
+        talk = wire.Talk()
+        talk.say(wire.headers(1, wire.block(path="/t.S/Up")))
+        said = b"".join(wire.data(1, bytes(size)) for size in sizes)
+        assert until_calm(talk, lambda _: said, 4000) is not None
+
+    @pytest.mark.parametrize(
+        "parts", [[b"\0\0\0\0\0"], [b"\0\0\0\0\x03", b"abc"], [b"\0\0\0\0\1x\0\0\0\0\1", b"y"]]
+    )
+    def test_messages_that_are_small_and_whole_are_never_counted(self, wire, parts):
+        """Nor is a prefix that comes by itself."""
+        talk = wire.Talk()
+        talk.say(wire.headers(1, wire.block(path="/t.S/Stream")))
+        said = b"".join(wire.data(1, part) for part in parts)
+        assert until_calm(talk, lambda _: said, 5000) is None
+
+    def test_nor_is_what_is_left_of_a_window_between_large_frames(self, wire):
+        talk = wire.Talk()
+        for call in range(50):
+            stream = 1 + 2 * call
+            length = 100 * (10_000 + 7)
+            talk.say(wire.headers(stream) + wire.data(stream, b"\0" + length.to_bytes(4, "big")))
+            for _ in range(99):
+                talk.say(wire.data(stream, bytes(10_000)) + wire.data(stream, bytes(7)))
+            talk.say(wire.data(stream, bytes(10_000)) + wire.data(stream, bytes(7), end=True))
+            talk.calls()[-1].reply(b"")
+            assert not talk.engine.failed
+        assert len(talk.calls()) == 50
+
+    def test_a_stream_for_each_does_not_help(self, wire):
+        talk = wire.Talk()
+
+        def three(count):
+            stream = 1 + 2 * count
+            body = b"".join(wire.data(stream, b"\0") for _ in range(4)) + wire.data(stream, b"\0", end=True)
+            return wire.headers(stream) + body + wire.rst(stream)
+
+        assert until_calm(talk, three, 1000) == 1000 // 3
+
+    def test_also_of_what_is_no_grpc(self, wire):
+        talk = wire.Talk()
+        talk.say(wire.headers(1, wire.block(method="GET")))
+        assert until_calm(talk, lambda _: wire.data(1, b"x"), 2000) == 1001
+
+    def test_also_on_a_stream_that_we_have_reset(self, wire):
+        talk = wire.Talk()
+        talk.say(wire.headers(1) + wire.window_update(1, 0))
+        assert until_calm(talk, lambda _: wire.data(1, b"1234"), 2000) == 1000
+
+    def test_but_not_the_messages_that_were_under_way_there(self, wire):
+        talk = wire.Talk()
+        talk.say(wire.headers(1) + wire.window_update(1, 0))
+        assert until_calm(talk, lambda _: wire.data(1, wire.message()), 5000) is None
+
+    def test_also_behind_an_answer_that_waits_for_a_window(self, wire):
+        talk = wire.Talk()
+        talk.say(wire.settings(INITIAL_WINDOW_SIZE=0) + wire.headers(1, wire.block(path="/t.S/Up")))
+        call = talk.events[-1].call
+        call.connection.reply(call, b"early")
+        assert until_calm(talk, lambda _: wire.data(1, b"x"), 2000) == 1000
+
+
+class TestBombs:
+    @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+    @pytest.mark.parametrize("path", ["/t.S/Unary", "/t.S/Up"])
+    @pytest.mark.parametrize("harm", ["too large", "cut short", "broken"])
+    def test_a_few_are_the_end(self, wire, encoding, path, harm):
+        """4 KB that grow to 4 MiB before they are refused."""
+        pack = gzip.compress if encoding == "gzip" else zlib.compress
+        size = 4 * 1024 * 1024
+        bomb = pack(bytes(size + 5000)) if harm == "too large" else pack(bytes(size))
+        bomb = {"cut short": bomb[:-4], "broken": bomb[:-1] + b"\x55"}.get(harm, bomb)
+        talk = wire.Talk()
+
+        def call(count):
+            head = wire.block(("grpc-encoding", encoding), path=path)
+            stream = 1 + 2 * count
+            return wire.headers(stream, head) + wire.data(stream, wire.message(bomb, 1), end=True)
+
+        assert until_calm(talk, call, 100) == 3
+
+    def test_one_that_is_large_itself_is_one_fault(self, wire):
+        random = Random(1)
+        large = gzip.compress(random.randbytes(90_000) + bytes(20_000))
+        talk = wire.Talk(max_receive_bytes=100_000)
+
+        def call(count):
+            head = wire.block(("grpc-encoding", "gzip"))
+            stream = 1 + 2 * count
+            return wire.headers(stream, head) + wire.data(stream, wire.message(large, 1), end=True)
+
+        assert until_calm(talk, call, 1000) == 100
+
+    def test_what_can_be_inflated_is_never_counted(self, wire):
+        zeros = gzip.compress(bytes(100_000))
+        talk = wire.Talk()
+        for count in range(1000):
+            head = wire.block(("grpc-encoding", "gzip"))
+            stream = 1 + 2 * count
+            talk.say(wire.headers(stream, head) + wire.data(stream, wire.message(zeros, 1), end=True))
+            talk.calls()[-1].reply(b"")
+        assert not talk.engine.failed
 
 
 def test_a_peers_goaway_is_told_and_its_calls_go_on(wire):

@@ -209,6 +209,40 @@ class TestDescriptors:
         assert len(passes) <= 2
 
 
+class TestRest:
+    async def test_all_sockets_are_left_alone_for_so_long(self, start, autojump_clock):
+        passes = []
+
+        def receive(calls):
+            passes.append((trio.current_time(), len(calls)))
+            server.rest(5.0)
+            echo(calls)
+
+        server = Server(0)
+        server.add_raw_unary(ECHO, receive)
+        greet = await start(server)
+        first, second = await greet(), await greet()
+        await first.send(first.call(1, ECHO))
+        await first.end_of(1)
+        await first.send(first.call(3, ECHO))
+        await second.send(second.call(1, ECHO), second.call(3, ECHO))
+        await second.end_of(3)
+        (begun, alone), (again, together) = passes
+        assert (alone, together) == (1, 3)
+        assert again - begun == pytest.approx(5.0, abs=0.1)
+
+    async def test_outside_of_a_pass_it_is_nothing(self, start, autojump_clock):
+        server = Server(0)
+        server.add_raw_unary(ECHO, echo)
+        server.rest(5.0)
+        peer = await (await start(server))()
+        begun = trio.current_time()
+        server.rest(5.0)
+        await peer.send(peer.call(1, ECHO))
+        await peer.end_of(1)
+        assert trio.current_time() - begun < 1
+
+
 class TestTls:
     @pytest.fixture
     def serve(self, nursery, server_context):

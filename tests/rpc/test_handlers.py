@@ -2,6 +2,7 @@
 
 import logging
 import math
+import sys
 
 import purerpc
 import pytest
@@ -171,6 +172,57 @@ class TestEnds:
         assert (status, fields["grpc-message"]) == (INTERNAL, "internal error")
         assert "Traceback" in caplog.text
         assert "hunter2" in caplog.text
+
+    @pytest.mark.parametrize("kind", ["unary", "down", "nursery", "raw", "before", "after"])
+    async def test_sys_exit_ends_a_call_and_not_the_server(self, start, make_service, caplog, kind):
+        async def leave(message):
+            sys.exit(3)
+
+        async def leave_stream(message):
+            yield message
+            sys.exit(3)
+
+        async def leave_nursery(message):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(leave, message)
+
+        async def echo(message):
+            return message
+
+        methods = {"down": {"down": {"Leave": leave_stream}}, "nursery": {"unary": {"Leave": leave_nursery}}}
+        server = serving(make_service(**methods.get(kind, {"unary": {"Leave": leave, "Echo": echo}})))
+        server.add_raw_unary("/test.Service/Raw", lambda calls: sys.exit(3))
+        hook = {kind: lambda *_: sys.exit(3)} if kind in ("before", "after") else {}
+        server.add_hook(**hook)
+        connect = await start(server)
+        peer = await connect()
+        await peer.send(peer.call(1, "/test.Service/Raw" if kind == "raw" else "/test.Service/Leave"))
+        assert (await peer.end_of(1))[1] == INTERNAL
+        assert "SystemExit" in caplog.text
+        await peer.send(fr.ping(b"12345678"))
+        await peer.until(fr.PING)
+        await connect()
+
+    @pytest.mark.parametrize("kind", ["alone", "nursery"])
+    async def test_a_keyboard_interrupt_ends_the_server(self, make_service, connect, kind):
+        async def interrupt(message):
+            if kind == "alone":
+                raise KeyboardInterrupt
+            async with trio.open_nursery():
+                raise KeyboardInterrupt
+
+        server = serving(make_service(unary={"Interrupt": interrupt}))
+
+        async def run():
+            async with trio.open_nursery() as nursery:
+                peer = await connect(await nursery.start(server.serve_async))
+                await peer.greet()
+                await peer.send(peer.call(1, "/test.Service/Interrupt"))
+                await trio.sleep(5)
+
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await run()
+        assert caught.value.subgroup(KeyboardInterrupt) is not None
 
     async def test_a_status_is_raised_as_an_exception_of_purerpc(self, start, make_service, caplog):
         async def refuse(message, request):

@@ -1,6 +1,8 @@
 """Connections: how long they live, who may have one, and how each kind of them ends."""
 
+import gc
 import socket
+import weakref
 
 import pytest
 import trio
@@ -210,11 +212,74 @@ class TestWriteStall:
         assert received < 40_000_000
         assert server.in_flight == 0
 
+    async def test_what_a_peer_says_meanwhile_is_no_progress(self, start, make_server, autojump_clock):
+        """Nor is what it makes the server say."""
+        server = make_server(write_stall_seconds=30)
+        peer = await (await start(server))([(fr.INITIAL_WINDOW_SIZE, 0)])
+        await peer.send(peer.call(1, ECHO))
+        noise = fr.frame(fr.PRIORITY, 0, 2001, bytes(4) + b"\x10")
+        begun = trio.current_time()
+        for number in range(3, 403, 2):
+            try:
+                await peer.send(noise, peer.headers(number, "/test.Service/None", end=True))
+            except trio.BrokenResourceError:
+                break
+            await trio.sleep(1)
+        assert 30 <= trio.current_time() - begun <= 35
+        assert server.in_flight == 0
+
+    async def test_a_peer_that_takes_a_little_now_and_then_stays(self, start, make_server, autojump_clock):
+        peer = await (await start(make_server(write_stall_seconds=30)))([(fr.INITIAL_WINDOW_SIZE, 0)])
+        await trio.sleep(100)
+        await peer.send(peer.call(1, ECHO, b"abcde"))
+        for _ in range(10):
+            await trio.sleep(20)
+            await peer.send(fr.window_update(1, 1))
+        assert (await peer.end_of(1))[:2] == ([b"abcde"], OK)
+
     async def test_a_peer_with_nothing_to_take_stays(self, start, make_server, autojump_clock):
         peer = await (await start(make_server(write_stall_seconds=30)))()
         await trio.sleep(100)
         await peer.send(peer.call(1, ECHO))
         assert (await peer.end_of(1))[1] == OK
+
+
+class TestMemory:
+    @pytest.mark.parametrize("kind", ["raw", "unary", "waiting", "reset", "asked"])
+    async def test_a_connection_is_free_when_it_is_closed(
+        self, nursery, connect, make_server, make_service, kind
+    ):
+        """Not only when the garbage collector comes by."""
+
+        async def unary(message, request):
+            assert request.custom_metadata == ()
+            return message
+
+        server = make_server()
+        server.add_service(make_service(unary={"Unary": unary}))
+        if kind == "asked":
+            server.add_hook(lambda request: request.peer, lambda request, *_: request.custom_metadata)
+        peer = await connect(await nursery.start(server.serve_async))
+        await peer.greet([(fr.INITIAL_WINDOW_SIZE, 0)] if kind == "waiting" else ())
+        path = {"unary": "/test.Service/Unary", "reset": NEVER}.get(kind, ECHO)
+        await peer.send(peer.call(1, path), fr.ping(b"12345678"))
+        await peer.until(fr.PING)
+        if kind == "reset":
+            await peer.send(fr.rst_stream(1, fr.CANCEL))
+        elif kind != "waiting":
+            assert (await peer.end_of(1))[1] == OK
+        (state,) = server._driver.connections.values()
+        engine = weakref.ref(state.engine)
+        del state
+        gc.collect()
+        gc.disable()
+        try:
+            await peer.aclose()
+            # Whoever looks after connections has looked at others, or at none, since.
+            await trio.sleep(1.5)
+            assert engine() is None
+        finally:
+            gc.enable()
 
 
 class TestHowMany:

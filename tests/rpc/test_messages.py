@@ -2,13 +2,15 @@
 
 import gzip
 import itertools
+import os
 import tracemalloc
 import zlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hushar.rpc import compiled, messages
 from hushar.rpc.messages import (
     ENCODINGS,
     PREFIX_BYTES,
@@ -219,3 +221,69 @@ class TestCompression:
         except (CorruptMessage, MessageTooLarge):
             return
         assert len(message) <= LIMIT
+
+
+@pytest.fixture(params=["compiled", "readable"])
+def gathered(request, twins):
+    """What an unfinished message is kept in, in one way."""
+    if request.param == "readable":
+        return messages.Gathered
+    if not twins.is_compiled():
+        pytest.skip(twins.NEEDS)
+    return compiled.Gathered
+
+
+class TestGathering:
+    @given(sizes=st.lists(st.sampled_from([0, 1, 5, 300, 4095, 4096, 70_000]), max_size=12))
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_what_is_taken_is_all_parts_in_their_order(self, gathered, sizes):
+        parts = [os.urandom(size) for size in sizes]
+        content, whole = gathered(), b"".join(parts)
+        for part in parts:
+            content.add(part, len(whole))
+        assert bytes(content) == content.take() == whole
+        assert content.take() == b""
+
+    def test_one_message_comes_after_the_other(self, gathered):
+        content = gathered()
+        taken = []
+        for size in (3, 100_000, 1, 50_000):
+            content.add(bytes(size), size)
+            taken.append(content.take())
+        assert list(map(len, taken)) == [3, 100_000, 1, 50_000]
+
+    def test_what_was_taken_does_not_change(self, gathered):
+        content = gathered()
+        content.add(b"a" * 5000, 5000)
+        taken = content.take()
+        content.add(b"b" * 5000, 5000)
+        assert taken == b"a" * 5000
+
+    def test_a_message_that_ends_early_is_what_has_come(self, gathered):
+        content = gathered()
+        content.add(b"abc", 1000)
+        assert bytes(content) == b"abc"
+        assert content.take() == b"abc"
+
+    def test_what_only_a_prefix_promises_takes_little_room(self, gathered):
+        content = gathered()
+        tracemalloc.start()
+        try:
+            content.add(bytes(5000), 2**31)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held < 100 * 5000
+
+    def test_more_than_the_message_is_an_error_of_the_compiled_one(self, twins):
+        if not twins.is_compiled():
+            pytest.skip(twins.NEEDS)
+        content = compiled.Gathered()
+        content.add(b"abc", 5)
+        with pytest.raises(ValueError, match="6 bytes of a message of 5"):
+            content.add(b"abc", 5)
+        with pytest.raises(ValueError, match="of a message of -1"):
+            compiled.Gathered().add(b"", -1)
+        with pytest.raises(TypeError):
+            content.add(None, 5)
+        assert content.take() == b"abc"

@@ -119,3 +119,46 @@ async def test_forgetting_and_closing_while_it_is_reported_does_no_harm(poller, 
 
 async def test_forgetting_what_is_not_watched_does_no_harm(poller, pair):
     poller.forget(pair[0].fileno())
+
+
+async def test_a_rest_is_kept_and_over(poller, pair, autojump_clock):
+    ours, theirs = pair
+    seen_at = []
+
+    def on_ready(ready):
+        ours.recv(100)
+        seen_at.append(trio.current_time())
+        poller.rest(5.0)
+
+    poller.on_ready = on_ready
+    poller.watch(ours.fileno(), READ)
+    theirs.send(b"x")
+    await trio.sleep(1)
+    theirs.send(b"y")
+    await trio.sleep(3)
+    assert len(seen_at) == 1
+    await trio.sleep(10)
+    first, second = seen_at
+    assert second - first == pytest.approx(5.0, abs=0.01)
+    poller.forget(ours.fileno())
+
+
+async def test_several_that_are_ready_are_reported_until_none_is(poller, pair):
+    ours, theirs = pair
+    seen = []
+
+    def on_ready(ready):
+        for descriptor, _ in ready:
+            end = ours if descriptor == ours.fileno() else theirs
+            seen.append((descriptor, end.recv(1)))
+
+    poller.on_ready = on_ready
+    poller.watch(ours.fileno(), READ)
+    poller.watch(theirs.fileno(), READ)
+    theirs.send(b"ab")
+    ours.send(b"cde")
+    await settle()
+    assert [what for descriptor, what in seen if descriptor == ours.fileno()] == [b"a", b"b"]
+    assert [what for descriptor, what in seen if descriptor == theirs.fileno()] == [b"c", b"d", b"e"]
+    poller.forget(ours.fileno())
+    poller.forget(theirs.fileno())

@@ -152,6 +152,31 @@ class TestStreams:
             talk = wire.Talk()
             assert talk.ask(wire.headers(1), trailers) == ["reset 1 PROTOCOL_ERROR"]
 
+    @pytest.mark.parametrize("path", ["/t.S/Unary", "/t.S/Up"])
+    @pytest.mark.parametrize("many", [False, True])
+    def test_trailers_that_are_too_large_end_the_call(self, wire, path, many):
+        talk = wire.Talk(max_header_bytes=5000)
+        trailers = wire.literal("a", "b") * 101 if many else wire.literal("x", "y" * 5000)
+        said = talk.ask(
+            wire.headers(1, wire.block(path=path)),
+            wire.data(1, wire.message(b"x")),
+            wire.headers(1, trailers, end=True),
+        )
+        assert said == ["headers 1 200/8 end"]
+        assert talk.calls() == []
+        assert talk.budget.calls == talk.budget.bytes == 0
+        assert (type(talk.events[-1]) is ev.CallAborted) == (path == "/t.S/Up")
+
+    def test_data_of_all_calls_that_were_refused_at_once_is_ignored(self, wire):
+        """However many the client may begin before it knows."""
+        talk = wire.Talk(connection_concurrency=3000)
+        talk.budget.max_calls = 1
+        streams = range(1, 6001, 2)
+        talk.say(b"".join(wire.headers(stream) for stream in streams))
+        talk.say(b"".join(wire.data(stream, wire.message(b"x"), end=True) for stream in streams))
+        assert not talk.engine.failed
+        assert len(talk.calls()) == 1
+
     def test_giant_trailers_are_the_end(self, wire):
         talk = wire.Talk(max_header_bytes=500)
         bomb = wire.literal("x", "y" * 450, 0x40) + b"\xbe" * 5

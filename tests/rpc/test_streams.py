@@ -27,6 +27,13 @@ class TestRecentlyReset:
         assert ids[0] not in reset
         assert all(stream_id in reset for stream_id in ids[1:])
 
+    def test_all_that_may_be_open_at_once_have_room(self):
+        reset = RecentlyReset(3000)
+        ids = range(1, 6001, 2)
+        for stream_id in ids:
+            reset.add(stream_id)
+        assert all(stream_id in reset for stream_id in ids)
+
     def test_an_id_that_is_added_again_takes_no_place_from_others(self):
         reset = RecentlyReset()
         for _ in range(2 * RecentlyReset.LIMIT):

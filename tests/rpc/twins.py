@@ -100,6 +100,8 @@ def plain(value):
     name = type(value).__name__
     if name == "RawCall":
         return (name, value.id)
+    if name == "Gathered":
+        return (name, bytes(value))
     if name == "RequestHead":
         return (name, value.path, plain(value.fields), value.timeout)
     slots = [slot for base in type(value).__mro__ for slot in getattr(base, "__slots__", ())]

@@ -27,9 +27,11 @@ class FakeBatcher:
     def __init__(self, answer=None):
         self.answer = answer
         self.calls = []
+        self.messages = []
 
     def submit(self, calls):
         self.calls += calls
+        self.messages += [call.message for call in calls]
         for call in calls:
             if isinstance(self.answer, Exception):
                 native.refuse(call, self.answer)
@@ -132,13 +134,19 @@ class TestOnTheWire:
 
         return connect
 
+    def test_the_batcher_may_let_the_reader_rest(self):
+        server, batcher = Server(0), FakeBatcher()
+        native.add_native_service(server, batcher)
+        batcher.on_waiting(1.0)
+        assert batcher.on_waiting == server.rest
+
     async def test_a_call_is_handed_over_undecoded_and_answered(self, client):
         request = pb.InferenceRequest(request_id="q", inputs=[pb.InputRow(row_id="r")])
         response = pb.InferenceResponse(request_id="q", outputs=[pb.OutputRow(row_id="r", scores=[0.5])])
         batcher = FakeBatcher(response.SerializeToString())
         async with await client(batcher) as connected:
             assert await connected.infer(request) == response
-        assert [call.message for call in batcher.calls] == [request.SerializeToString()]
+        assert batcher.messages == [request.SerializeToString()]
 
     @pytest.mark.parametrize(("error", "code"), ERRORS)
     async def test_an_error_is_a_status(self, client, error, code):

@@ -17,7 +17,7 @@ METRICS = BatchMetrics(2, Timings(1.0, 2.0, 3.0, 4.0, 5.0), [(6.0, 1)], [(7.0, 1
 START = 1_754_000_000.0
 
 
-def made(sinks=None, *, totals=(), gauges=(), model_version="", **settings) -> MetricsSidecar:
+def made(sinks=None, *, totals=(), gauges=(), model_version="", kernel="", **settings) -> MetricsSidecar:
     return MetricsSidecar(
         MetricsSettings(**settings),
         {"memory": MemoryMetricSink()} if sinks is None else sinks,
@@ -25,6 +25,7 @@ def made(sinks=None, *, totals=(), gauges=(), model_version="", **settings) -> M
         model_version=model_version,
         totals=totals,
         gauges=gauges,
+        kernel=kernel,
         wall_clock=lambda: START + trio.current_time(),
     )
 
@@ -180,6 +181,14 @@ class TestGauges:
             sidecar.outlet(METRICS)
         (batch,) = sink.batches
         assert batch.gauges == (Counter("InFlight", 0, {}),)
+
+    async def test_each_batch_says_which_kernel_computes_and_none_is_made_for_that(self, autojump_clock):
+        sink = MemoryMetricSink()
+        async with running(made({"memory": sink}, kernel="cython", interval_seconds=1)) as sidecar:
+            await trio.sleep(10)
+            sidecar.outlet(METRICS)
+        (batch,) = sink.batches
+        assert batch.gauges == (Counter("Kernel", 1, {"kernel": "cython"}),)
 
     async def test_each_batch_says_which_version_of_the_model_it_is_about(self, autojump_clock):
         sink = MemoryMetricSink()

@@ -8,7 +8,14 @@ import trio
 
 from hushar.records import BatchMetrics, LogBatch, Timings
 from hushar.sidecars.ledger import DropReason, Ledger
-from hushar.sidecars.outlet import LogChannelOutlet, MetricsChannelOutlet, ValueBudget, values_in
+from hushar.sidecars.outlet import (
+    BUNDLE_BYTES,
+    Bundle,
+    LogChannelOutlet,
+    MetricsChannelOutlet,
+    ValueBudget,
+    values_in,
+)
 
 TIMINGS = Timings(1.0, 2.0, 3.0, 4.0, 5.0)
 
@@ -21,10 +28,16 @@ class LogDoor:
         options = {"queue_bytes": 1000, "random": Random(3), "clock": lambda: self.now} | options
         self.outlet = LogChannelOutlet(self.send, self.ledger, **options)
 
+    def take(self) -> Bundle:
+        bundle = self.receive.receive_nowait()
+        bundle.taken = True
+        return bundle
+
     def received(self) -> list[bytes]:
         records = []
         while self.receive.statistics().current_buffer_used:
-            records += self.receive.receive_nowait().batch.records
+            for batch, _ in self.take().batches:
+                records += batch.records
         return records
 
 
@@ -33,10 +46,37 @@ class TestLog:
         door = LogDoor()
         batch = LogBatch((b"abc", b"de"), spooled=lambda: None)
         assert door.outlet(batch)
-        queued = door.receive.receive_nowait()
-        assert queued.batch is batch
-        assert queued.size_bytes == 5
+        bundle = door.take()
+        ((received, size),) = bundle.batches
+        assert received is batch
+        assert (size, bundle.size_bytes) == (5, 5)
         assert (door.ledger.accepted, door.ledger.queued_records, door.ledger.queued_bytes) == (2, 2, 5)
+
+    async def test_batches_are_added_to_a_bundle_until_it_is_taken(self):
+        door = LogDoor()
+        for name in (b"a", b"b"):
+            assert door.outlet(LogBatch((name,)))
+        bundle = door.take()
+        assert door.outlet(LogBatch((b"c",)))
+        assert [batch.records for batch, _ in bundle.batches] == [(b"a",), (b"b",)]
+        assert bundle.size_bytes == 2
+        assert door.received() == [b"c"]
+        assert door.ledger.queued_bytes == 3
+
+    async def test_a_bundle_has_an_end(self):
+        """However long nobody takes it: what is taken at once is bounded."""
+        door = LogDoor(queue_bytes=10 * BUNDLE_BYTES)
+        for _ in range(6):
+            assert door.outlet(LogBatch((bytes(BUNDLE_BYTES // 2),)))
+        assert door.receive.statistics().current_buffer_used == 3
+
+    async def test_joined_records_count_each_and_are_sampled_each(self):
+        records = [b"\x0a\x01%c" % letter for letter in b"abcdefgh"]
+        door = LogDoor(sample_rate=0.5)
+        assert door.outlet(LogBatch((b"".join(records),), None, len(records)))
+        kept = door.received()
+        assert 0 < len(kept) == door.ledger.accepted < len(records)
+        assert set(kept) < set(records)
 
     async def test_the_channel_holds_exactly_its_bytes(self):
         door = LogDoor(queue_bytes=10)
@@ -97,7 +137,7 @@ class TestLog:
         told = []
         while not door.outlet(LogBatch((b"a",), spooled=lambda: told.append(1))):
             pass
-        door.receive.receive_nowait().batch.spooled()
+        door.take().batches[0][0].spooled()
         assert told == [1]
 
     async def test_nothing_sampled_is_nothing_to_wait_for(self):

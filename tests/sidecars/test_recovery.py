@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hushar.proto import structs_pb2
+from hushar.sidecars.appending import Stage
 from hushar.sidecars.recovery import recover, scan
 from hushar.sidecars.segment import OpenSegment, SegmentIdentity
 
@@ -96,7 +97,7 @@ class TestRecover:
 
     def test_a_closed_segment_is_found_as_it_is(self, spool, record, identity, disk):
         directory, _ = spool
-        segment = OpenSegment.create(directory, identity, disk.files)
+        segment = OpenSegment.create(directory, identity, disk.files, Stage())
         segment.append([record("a")])
         stored = segment.close(sync=False)
         assert recover(directory).segments == (stored,)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hushar.proto import structs_pb2
+from hushar.sidecars.appending import Stage
 from hushar.sidecars.segment import (
     INSTANCE_LENGTH,
     FileOperations,
@@ -24,7 +25,7 @@ UUID = "0b2f1a52-7c53-4c34-9d3b-1f3f2d0c9a11"
 
 @pytest.fixture
 def opened(tmp_path, identity, disk):
-    return OpenSegment.create(tmp_path, identity, disk.files)
+    return OpenSegment.create(tmp_path, identity, disk.files, Stage())
 
 
 class TestNames:
@@ -102,7 +103,7 @@ class TestAppending:
             writes.append(len(data))
             return FileOperations().write(descriptor, data)
 
-        segment = OpenSegment.create(tmp_path, identity, FileOperations(write=write))
+        segment = OpenSegment.create(tmp_path, identity, FileOperations(write=write), Stage())
         records = [record("a"), record("b"), record("c")]
         appended = segment.append(records)
         assert (appended.records, appended.size_bytes, appended.error) == (3, sum(map(len, records)), None)
@@ -252,3 +253,22 @@ class TestClosing:
 
 def test_the_free_space_of_a_directory_is_known():
     assert free_bytes(Path.cwd()) > 0
+
+
+class TestJoinedRecords:
+    def test_they_count_each(self, opened, record, ids):
+        records = [record(name) for name in "abc"]
+        appended = opened.append([b"".join(records[:2]), records[2]], 3)
+        assert (appended.records, opened.batches) == (3, 3)
+        assert ids(opened.path.read_bytes()) == ["a", "b", "c"]
+        opened.abandon()
+
+    @pytest.mark.parametrize("room", range(15))
+    def test_of_a_piece_that_breaks_off_the_whole_ones_stay(self, opened, disk, record, ids, room):
+        records = [record(name) for name in "abc"]
+        disk.room = room
+        appended = opened.append([b"".join(records)], 3)
+        whole = min(3, room // len(records[0]))
+        assert (appended.records, opened.batches) == (whole, whole)
+        assert ids(opened.path.read_bytes()) == ["a", "b", "c"][:whole]
+        opened.abandon()

@@ -10,8 +10,9 @@ from trio.testing import wait_all_tasks_blocked
 
 from hushar.errors import ConfigurationError, SinkError
 from hushar.records import LogBatch
+from hushar.sidecars import writing
 from hushar.sidecars.ledger import DropReason
-from hushar.sidecars.spool import SpoolLock
+from hushar.sidecars.spool import SegmentWriter, SpoolLock
 
 
 def down(bench):
@@ -54,6 +55,45 @@ class TestAppending:
             assert told == writes[2:]
             assert told[1] - told[0] < 0.01
         assert bench.delivered_ids == [*"aaaaaaaaabc"]
+
+    async def test_much_at_once_does_not_wait_for_more(self, autojump_clock, bench, record, monkeypatch):
+        """Or the gathering would bound what can be logged in a second."""
+        monkeypatch.setattr(writing, "GATHERED_BYTES", 1000)
+        bench.gather_seconds = 10.0
+        async with bench.running(bench.sidecar()) as sidecar:
+            sidecar.outlet(LogBatch((record("first"),)))
+            await wait_all_tasks_blocked()
+            begun, told = trio.current_time(), []
+            sidecar.outlet(LogBatch((record("x", padding=1000),)))
+            await wait_all_tasks_blocked()
+            told.append(sidecar.statistics().queued_bytes)
+            assert (told, trio.current_time()) == ([0], begun)
+
+    async def test_a_disk_that_is_behind_is_helped_by_the_page_cache(
+        self, autojump_clock, bench, record, monkeypatch
+    ):
+        ways = []
+        append = SegmentWriter.append
+
+        def watched(writer, records, count, *, direct):
+            ways.append(direct)
+            return append(writer, records, count, direct=direct)
+
+        monkeypatch.setattr(SegmentWriter, "append", watched)
+        async with bench.running(bench.sidecar(queue_bytes=1000)) as sidecar:
+            for padding in (100, 800, 100):
+                assert sidecar.outlet(LogBatch((record("a", padding=padding),)))
+                await wait_all_tasks_blocked()
+        assert ways == [True, False, True]
+
+    async def test_joined_records_are_split_where_a_segment_ends(self, autojump_clock, bench, record):
+        records = [record(f"{n}", padding=30_000) for n in range(5)]
+        async with bench.running(bench.sidecar(rotate_bytes=65536)) as sidecar:
+            sidecar.outlet(LogBatch((b"".join(records),), None, 5))
+            await wait_all_tasks_blocked()
+            assert sidecar.statistics().spooled_records + sidecar.statistics().delivered_records == 5
+        assert bench.delivered_ids == [*"01234"]
+        assert [len(segment) for segment in bench.delivered] == [3, 2]
 
     async def test_a_batch_is_told_once_its_last_record_is_in_the_spool(
         self, autojump_clock, bench, record, ids

@@ -4,6 +4,7 @@ import numpy as np
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from hushar.inference import splice
+from hushar.records import each_record
 from kernelkit import schema
 from kernelkit.running import bits, part_sizes
 
@@ -125,6 +126,12 @@ def record_problem(message, scores, log, index, made):
     return None
 
 
+def _made(implementation, messages, rows, scores, log):
+    """Responses and records, one for each message."""
+    responses, pieces = implementation.whole(messages, rows, scores, log)
+    return responses, each_record(pieces, len(messages) if log else 0)
+
+
 def problem(random, messages, *, readable=True):
     """What is wrong with the responses and records of messages that decode, made in one pass; or None.
 
@@ -137,7 +144,7 @@ def problem(random, messages, *, readable=True):
     rows = [len(request.inputs) for request in requests]
     scores = scores_for(random, sum(rows), random.choice((0, 1, 1, 2, 5, 40)))
     log = random.choice((None, logged(random, messages), logged(random, messages)))
-    made = {name: each.whole(messages, rows, scores, log) for name, each in implementations.items()}
+    made = {name: _made(each, messages, rows, scores, log) for name, each in implementations.items()}
     ends = np.cumsum([0, *rows])
     for name, (responses, records) in made.items():
         for index in range(0, len(messages), 5):
