@@ -1,5 +1,6 @@
 """Pollers: both kinds, over real sockets."""
 
+import itertools
 import select
 import socket
 
@@ -162,3 +163,52 @@ async def test_several_that_are_ready_are_reported_until_none_is(poller, pair):
     assert [what for descriptor, what in seen if descriptor == theirs.fileno()] == [b"c", b"d", b"e"]
     poller.forget(ours.fileno())
     poller.forget(theirs.fileno())
+
+
+class Polls:
+    """An epoll object whose polls are counted; `answers` is when one finds something."""
+
+    def __init__(self, *found_at):
+        self.count = 0
+        self.found_at = found_at
+
+    def poll(self, timeout):
+        assert timeout == 0
+        self.count += 1
+        return [(7, select.EPOLLIN)] if self.count in self.found_at else []
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="no epoll on this system")
+class TestLingering:
+    @pytest.fixture
+    def lingering(self):
+        made = EpollPoller()
+        made._epoll.close()
+        return made
+
+    def test_what_comes_soon_is_found(self, lingering):
+        lingering._epoll = Polls(3, 5)
+        assert lingering._linger() == [(7, select.EPOLLIN)]
+        assert lingering._linger() == [(7, select.EPOLLIN)]
+        assert lingering._epoll.count == 5
+
+    def test_where_nothing_comes_it_is_tried_ever_more_rarely(self, lingering):
+        lingering._epoll = Polls()
+        tries = []
+        for number in range(1000):
+            before = lingering._epoll.count
+            assert lingering._linger() == []
+            if lingering._epoll.count > before:
+                tries.append(number)
+        assert tries[:5] == [0, 3, 8, 17, 34]
+        assert all(later - earlier <= 65 for earlier, later in itertools.pairwise(tries))
+
+    def test_once_something_has_come_it_is_tried_at_once_again(self, lingering):
+        lingering._epoll = Polls()
+        while not lingering._pause:
+            lingering._linger()
+        while lingering._pause:
+            lingering._linger()
+        lingering._epoll = Polls(1, 2)
+        assert lingering._linger()
+        assert lingering._linger()
