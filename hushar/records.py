@@ -27,8 +27,9 @@ class Call(Protocol):
         """When the call is over, on trio's clock; `math.inf` without a deadline."""
         ...
 
-    def reply(self, message: bytes, /) -> None:
-        """Answer OK with the serialized InferenceResponse; nothing happens once the call is over."""
+    def reply(self, message: bytes, /) -> bool:
+        """Answer OK with the serialized InferenceResponse. False where that is not the answer: the call is
+        over, and then nothing happens, or the transport refuses so long an answer or so many that wait."""
         ...
 
 

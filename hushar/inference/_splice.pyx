@@ -16,13 +16,8 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-cdef enum:
-    VARINT = 0
-    FIXED64 = 1
-    LENGTH = 2
-    START_GROUP = 3
-    END_GROUP = 4
-    FIXED32 = 5
+# With it comes its check that the machine is little-endian: scores are copied as they lie in memory.
+from hushar.features._wire cimport END_GROUP, FIXED32, FIXED64, LENGTH, START_GROUP, VARINT
 
 cdef enum:
     FIELD_1 = 0x0A  # tags of length-delimited fields

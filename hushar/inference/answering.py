@@ -1,28 +1,46 @@
 """What leaves inference: answers and refusals to the calls, records to the log, measurements."""
 
+import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import trio
 
-from hushar.errors import RequestError
+from hushar.errors import ErrorKind, RequestError
 from hushar.inference.queue import Batch, Large
 from hushar.inference.scoring import Scored
-from hushar.records import NOTHING, BatchMetrics, Call, LogBatch, LogOutlet, MetricsOutlet, each_record
+from hushar.records import (
+    NOTHING,
+    BatchMetrics,
+    Call,
+    LogBatch,
+    LogOutlet,
+    MetricsOutlet,
+    Weighted,
+    each_record,
+)
 
 _MICROS = 1e6
 
 CANCELLED = "CANCELLED"
 """In the metrics: a call that nobody waited for any more, whether cancelled or past its deadline."""
+_REFUSED = ErrorKind.RESOURCE_EXHAUSTED.name
 
 RefuseCall = Callable[[Call, RequestError], None]
 """Answers a call with an error; what that is on the wire is the service's business."""
-ReplyAll = Callable[[Sequence[Call], Sequence[bytes]], None]
-"""Answers each call OK with its response; one that is over is left out."""
+ReplyAll = Callable[[Sequence[Call], Sequence[bytes]], Sequence[int]]
+"""Answers each call OK with its response; the positions of those that are not answered so: they are over, or
+the transport has refused the answer (RESOURCE_EXHAUSTED)."""
+
+Origins = Sequence[tuple[float, int]]
+"""When calls came, by time.perf_counter, and how many together; in their order."""
+
+_Sent = tuple[Weighted, Mapping[str, int]]
+"""Of calls: the times until they were answered, in microseconds, and what became of the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +77,7 @@ class Answering:
         if scored.errors or True in over:
             lost = self._refuse_lost(calls, scored, over)
             failed = Counter(lost.values())
-            at = iter(range(len(calls)))
-            answered = [
-                (arrived, sum(next(at) not in lost for _ in range(count))) for arrived, count in origins
-            ]
+            answered = _without(origins, lost)
             # The positions of those without an error are the positions of the responses.
             good = [index for index in range(len(calls)) if index not in scored.errors]
             kept = [place for place, index in enumerate(good) if index not in lost]
@@ -71,8 +86,11 @@ class Answering:
             if records:
                 each = each_record(records, len(good))
                 records = [each[place] for place in kept]
+        answered_us: Weighted = ()
         if calls:
-            self._send(calls, responses, records)
+            answered_us, unsent = self._send(calls, responses, records, answered)
+            if unsent:
+                failed = Counter(failed) + Counter(unsent)
         if batch.large is not None and batch.large.taken == batch.slice_rows:
             origins = [*origins, (batch.large.arrived, 1)]
         self.metrics(
@@ -80,7 +98,7 @@ class Answering:
                 scored.rows,
                 scored.timings,
                 _micros_until(taken, origins),
-                _micros_until(time.perf_counter(), answered),
+                answered_us,
                 failed,
             )
         )
@@ -99,9 +117,7 @@ class Answering:
         if self.is_gone(large.call):
             self.count([CANCELLED])
             return
-        self._send([large.call], responses, records)
-        answered = _micros_until(time.perf_counter(), [(large.arrived, 1)])
-        self.metrics(BatchMetrics(0, None, answered_us=answered))
+        self._measure(*self._send([large.call], responses, records, [(large.arrived, 1)]))
 
     def fail(self, call: Call, error: RequestError) -> None:
         """Refuse one call that is in no batch any more."""
@@ -113,21 +129,58 @@ class Answering:
 
     def count(self, failed: Iterable[str]) -> None:
         """Measure calls that are in no batch, by what became of them."""
-        self.metrics(BatchMetrics(0, None, failed=Counter(failed)))
+        self._measure((), Counter(failed))
 
-    def _send(self, calls: Sequence[Call], responses: Sequence[bytes], records: Sequence[bytes]) -> None:
-        """Reply, and hand the records to the log: one a call, in any number of pieces."""
+    def _measure(self, answered_us: Weighted, failed: Mapping[str, int]) -> None:
+        """Measure calls whose batch is measured without them, where there are any."""
+        if answered_us or failed:
+            self.metrics(BatchMetrics(0, None, answered_us=answered_us, failed=failed))
+
+    def _send(
+        self, calls: Sequence[Call], responses: Sequence[bytes], records: Sequence[bytes], origins: Origins
+    ) -> _Sent:
+        """Reply, and hand the records to the log: one a call, in any number of pieces.
+
+        Where the answers wait for the spool, nothing is said of them: they are measured when they leave.
+        """
         if self.log_outlet is None or not records:
-            self.reply_all(calls, responses)
-        elif not self.when_spooled:
-            self.reply_all(calls, responses)
-            self.log_outlet(LogBatch(tuple(records), None, len(calls)))
-        elif not self.log_outlet(
-            LogBatch(tuple(records), partial(self.reply_all, calls, responses), len(calls))
-        ):
+            return self._reply(calls, responses, origins)[0]
+        if self.when_spooled:
+            when_there = partial(self._reply_spooled, calls, responses, origins)
+            if self.log_outlet(LogBatch(tuple(records), when_there, len(calls))):
+                return (), NOTHING
             # Not taken: the loss is counted there, and logging never fails a call.
-            self.reply_all(calls, responses)
+            return self._reply(calls, responses, origins)[0]
+        sent, lost = self._reply(calls, responses, origins)
+        if lost:
+            each = each_record(records, len(calls))
+            records = [record for at, record in enumerate(each) if at not in lost]
+        if records:
+            self.log_outlet(LogBatch(tuple(records), None, len(calls) - len(lost)))
+        return sent
+
+    def _reply_spooled(self, calls: Sequence[Call], responses: Sequence[bytes], origins: Origins) -> None:
+        """Answer calls whose records are in the spool; there stays also that of one that is not answered."""
+        over = {at for at, call in enumerate(calls) if call.over}
+        self._measure(*self._reply(calls, responses, origins, over)[0])
+
+    def _reply(
+        self, calls: Sequence[Call], responses: Sequence[bytes], origins: Origins, over: Collection[int] = ()
+    ) -> tuple[_Sent, Collection[int]]:
+        """Answer; what to measure, and the positions of those that are not answered. `over` are so before."""
+        lost = frozenset(self.reply_all(calls, responses))
+        failed = NOTHING
+        if lost:
+            failed = Counter(CANCELLED if at in over else _REFUSED for at in lost)
+            origins = _without(origins, lost)
+        return (_micros_until(time.perf_counter(), origins), failed), lost
 
 
-def _micros_until(now: float, origins: Sequence[tuple[float, int]]) -> list[tuple[float, int]]:
+def _without(origins: Origins, lost: Collection[int]) -> list[tuple[float, int]]:
+    """The origins of calls without some of them, by their positions."""
+    at = itertools.count()
+    return [(arrived, sum(next(at) not in lost for _ in range(calls))) for arrived, calls in origins]
+
+
+def _micros_until(now: float, origins: Origins) -> list[tuple[float, int]]:
     return [((now - arrived) * _MICROS, calls) for arrived, calls in origins if calls]

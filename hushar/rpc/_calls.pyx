@@ -58,8 +58,9 @@ cdef Py_ssize_t large_part = LARGE_PART
 cdef long long message_overhead = MESSAGE_OVERHEAD
 
 
-# Room is made for so many times what has come, and no more than the message has: a message is copied
-# once more at most, and what only its prefix promises is address space that nothing has touched.
+# Room is made for so many times what has come, but for all of a message only once such a part of it is there:
+# no more than that part is copied, and held twice. What only a prefix promises is address space that nothing
+# has touched.
 cdef Py_ssize_t ROOM = 64
 # A block from this size on is mapped anew each time (hushar/app/memory.py), and to have it cleared 4 KiB at a
 # time costs more than to copy it: there huge pages pay.
@@ -94,7 +95,7 @@ cdef class Gathered:
         if needed > length:
             raise ValueError(f"{needed} bytes of a message of {length}")
         if needed > room:
-            room = length if needed > length // ROOM else needed * ROOM
+            room = length if needed > length // ROOM else min(needed * ROOM, length // ROOM)
             larger = PyBytes_FromStringAndSize(NULL, room)
             if room >= HUGE:
                 want_huge_pages(PyBytes_AS_STRING(larger), room)
@@ -723,6 +724,7 @@ def reply_all(object calls, object messages):
     """See fast_ways.py."""
     cdef list ours = list(calls)
     cdef list theirs = list(messages)
+    cdef list refused = None
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t count
     cdef Py_ssize_t end = len(ours)
@@ -740,8 +742,12 @@ def reply_all(object calls, object messages):
             _answer(engine, ours, theirs, at, count, total)
             at += count
         else:
-            ours[at].reply(theirs[at])
+            if not ours[at].reply(theirs[at]):
+                if refused is None:
+                    refused = []
+                refused.append(at)
             at += 1
+    return () if refused is None else tuple(refused)
 
 
 def take_complete(type call_type not None, list events not None, dict complete not None):

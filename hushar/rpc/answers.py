@@ -62,18 +62,21 @@ class AnsweringConnection(EngineState, Connection):
 
     # Responses
 
-    def reply(self, call: RawCall, message: bytes) -> None:
-        """Answer a call OK with one message: leading headers, message, trailers.
+    def reply(self, call: RawCall, message: bytes) -> bool:
+        """Answer a call OK with one message: leading headers, message, trailers. False if it is not sent.
 
         Where four times `connection_send_buffer_bytes` wait for the peer already, what would have to wait too
         is not kept: the call is RESOURCE_EXHAUSTED.
         """
         if reply_at_once(self, call, message):
-            return
+            return True
         if self.overfull and self._has_to_be_refused(call, len(message) + msg.PREFIX_BYTES):
             self.end_call(call, Status(StatusCode.RESOURCE_EXHAUSTED, "too many answers wait for the client"))
-        elif self.send_message(call, message):
-            self.end_call(call, Status(StatusCode.OK))
+            return False
+        if not self.send_message(call, message):
+            return False
+        self.end_call(call, Status(StatusCode.OK))
+        return True
 
     def _has_to_be_refused(self, call: RawCall, size: int) -> bool:
         limit = CALM_FACTOR * self.limits.connection_send_buffer_bytes

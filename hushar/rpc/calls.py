@@ -37,10 +37,10 @@ class RawCall(CallState):
             self._request = Request(self)
         return self._request
 
-    def reply(self, message: bytes, /) -> None:
-        """Answer OK with this message."""
-        if not self.over:
-            self.connection.reply(self, message)
+    def reply(self, message: bytes, /) -> bool:
+        """Answer OK with this message. False where that is not the answer: the call is over, or the message
+        is too long, or too many answers wait for the client; then the call is RESOURCE_EXHAUSTED."""
+        return not self.over and self.connection.reply(self, message)
 
     def fail(self, code: StatusCode, text: str = "") -> None:
         """Answer with another status than OK; `text` is sent to the client."""

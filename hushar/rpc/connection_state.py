@@ -1,31 +1,22 @@
-"""What the driver keeps of a connection, and the times that it is held to."""
+"""What the driver keeps of a connection."""
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import trio
 
+from hushar.rpc.calls import RawCall
 from hushar.rpc.links import Link
 from hushar.rpc.pollers import READ
 from hushar.rpc.server_engine import ServerConnection
 
-if TYPE_CHECKING:
-    from hushar.rpc.calls import RawCall
-    from hushar.rpc.handlers import Handler
 
+class Task(Protocol):
+    """The task of a call; handlers.py has it."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lifetimes:
-    """Times of a connection, in seconds; names and defaults of the section `server`."""
-
-    handshake_seconds: float = 10.0
-    idle_seconds: float = 900.0
-    keepalive_seconds: float = 7200.0
-    keepalive_timeout_seconds: float = 20.0
-    max_connection_age_seconds: float | None = None
-    max_connection_age_grace_seconds: float = 30.0
-    write_stall_seconds: float = 30.0
+    def abort(self) -> None:
+        """Nobody waits for what it does any more."""
+        ...
 
 
 class ConnectionState:
@@ -62,7 +53,7 @@ class ConnectionState:
         self.address = address
         """The peer's, without its port; empty for a unix socket."""
         self.engine: ServerConnection
-        self.handlers: set[Handler] = set()
+        self.handlers: set[Task] = set()
         """The tasks of calls, also of those that nobody waits for any more."""
         self.interest = READ
         self.accepted_at = now

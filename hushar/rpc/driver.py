@@ -26,8 +26,9 @@ from purerpc import StatusCode
 from hushar.rpc import events as ev
 from hushar.rpc.calls import RawCall
 from hushar.rpc.compiled import take_complete
-from hushar.rpc.connection_state import ConnectionState, Lifetimes
+from hushar.rpc.connection_state import ConnectionState
 from hushar.rpc.keeping import DRAIN_PING, Keeper
+from hushar.rpc.lifetimes import Lifetimes
 from hushar.rpc.links import RECEIVE_BYTES, Link, LinkLost
 from hushar.rpc.parking import park
 from hushar.rpc.pollers import READ, WRITE

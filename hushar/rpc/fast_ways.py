@@ -55,12 +55,15 @@ def reply_at_once(connection: "AnsweringConnection", call: "RawCall", message: b
     return True
 
 
-def reply_all(calls: "Sequence[RawCall]", messages: Sequence[bytes]) -> None:
-    """`call.reply(message)` for each. Calls that are over are skipped. ValueError if the lengths differ."""
+def reply_all(calls: "Sequence[RawCall]", messages: Sequence[bytes]) -> tuple[int, ...]:
+    """`call.reply(message)` for each; the positions of the calls that are not answered so, see there.
+
+    ValueError if the lengths differ.
+    """
     if len(calls) != len(messages):
         raise ValueError(f"{len(calls)} calls and {len(messages)} messages")
-    for call, message in zip(calls, messages, strict=True):
-        call.reply(message)
+    pairs = enumerate(zip(calls, messages, strict=True))
+    return tuple([at for at, (call, message) in pairs if not call.reply(message)])
 
 
 def take_complete(

@@ -10,16 +10,14 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 import trio
 from purerpc import Cardinality, RpcFailedError, Status, StatusCode
 
 from hushar.rpc.calls import RawCall
-
-if TYPE_CHECKING:
-    from hushar.rpc.connection_state import ConnectionState
-    from hushar.rpc.keeping import Keeper
+from hushar.rpc.connection_state import ConnectionState
+from hushar.rpc.keeping import Keeper
 
 log = logging.getLogger("hushar.rpc")
 
@@ -34,7 +32,7 @@ class Handler:
 
     __slots__ = ("_arrived", "_ended", "_messages", "_taken", "call", "connection", "keeper", "scope")
 
-    def __init__(self, call: RawCall, connection: "ConnectionState", keeper: "Keeper") -> None:
+    def __init__(self, call: RawCall, connection: ConnectionState, keeper: Keeper) -> None:
         self.call = call
         self.connection = connection
         self.keeper = keeper

@@ -5,14 +5,13 @@ not read any more. Where finished answers wait for the peer's windows instead, i
 (WINDOW_UPDATE opens them), but no complete call is begun until there are fewer (parking.py). Either way a
 peer that has taken nothing for `write_stall_seconds` is dropped.
 
-Everything that is counted in seconds (idle, keepalive, handshake, age) is looked at once a second for all
-connections together, and oftener while the server drains.
+Everything that is counted in seconds (lifetimes.py) is looked at once a second for all connections together,
+and oftener while the server drains.
 
 An error in the handling of one connection costs that connection, never the server.
 """
 
 import logging
-import random
 import socket
 import ssl
 from typing import Final
@@ -22,7 +21,8 @@ from purerpc import Status, StatusCode
 
 from hushar.rpc import frames as fr
 from hushar.rpc.calls import RawCall
-from hushar.rpc.connection_state import ConnectionState, Lifetimes
+from hushar.rpc.connection_state import ConnectionState
+from hushar.rpc.lifetimes import Lifetimes
 from hushar.rpc.links import Link, LinkLost, TlsLink
 from hushar.rpc.parking import leave
 from hushar.rpc.pollers import READ, WRITE, make_poller
@@ -106,7 +106,7 @@ class Keeper:
             sock.close()
             return
         link = Link(sock) if self.ssl_context is None else TlsLink(sock, self.ssl_context)
-        state = ConnectionState(link, address, now, self._age_limit())
+        state = ConnectionState(link, address, now, self.lifetimes.age_limit())
         state.engine = ServerConnection(self.context, lambda: self._has_output(state), peer=peer)
         link.on_established = lambda: self._established(state)
         self._poller.watch(link.descriptor, READ)
@@ -114,11 +114,6 @@ class Keeper:
         self.connections[link.descriptor] = state
         self.accepted += 1
         self._has_output(state)
-
-    def _age_limit(self) -> float:
-        """`max_connection_age_seconds` with 10 % of jitter, so that clients do not come back all at once."""
-        seconds = self.lifetimes.max_connection_age_seconds
-        return float("inf") if seconds is None else seconds * random.uniform(0.9, 1.1)  # noqa: S311
 
     def _established(self, state: ConnectionState) -> None:
         """TLS is there; nothing of the first call has been read yet."""
@@ -224,54 +219,26 @@ class Keeper:
     def _look_after(self, state: ConnectionState, now: float) -> None:
         """Once a second for each connection: everything that is counted in seconds."""
         engine = state.engine
+        times = self.lifetimes
         if engine.overfull:
             self._begin_parked(state)
         if now >= state.close_at:
             self._time_is_over(state, now)
         elif state.ended or engine.failed:
             self._end_if_done(state, now)
-        elif not engine.settings_acknowledged and self._handshake_is_late(state, now):
+        elif times.handshake_is_late(state, now):
             self._give_up(state, now)
-        elif self._writes_stall(state, now):
+        elif times.writes_stall(state, now):
             self._lose(state)
         elif state.draining_at is not None:
             self._drain_on(state, now, state.draining_at)
-        elif now - state.accepted_at > state.age_limit or self._is_idle(state, now):
-            self.go_away(state, self.lifetimes.max_connection_age_grace_seconds)
-        else:
-            self._keep_alive(state, now)
-
-    def _handshake_is_late(self, state: ConnectionState, now: float) -> bool:
-        """TLS, the preface with its SETTINGS, the acknowledgement of ours: each has its time."""
-        stage = state.link.established + state.engine.greeted
-        if stage > state.stage:
-            state.stage = stage
-            state.stage_at = now
-        return now - state.stage_at > self.lifetimes.handshake_seconds
-
-    def _writes_stall(self, state: ConnectionState, now: float) -> bool:
-        late = state.waits and now - state.progress_at > self.lifetimes.write_stall_seconds
-        return late and bool(state.link.pending_bytes or state.engine.waiting_bytes)
-
-    def _is_idle(self, state: ConnectionState, now: float) -> bool:
-        """No call for `idle_seconds`; pings are none."""
-        engine = state.engine
-        if engine.open_streams or engine.lingering or engine.last_stream_id != state.last_stream_id:
-            state.last_stream_id = engine.last_stream_id
-            state.idle_at = now
-            return False
-        return now - state.idle_at > self.lifetimes.idle_seconds
-
-    def _keep_alive(self, state: ConnectionState, now: float) -> None:
-        times = self.lifetimes
-        if state.pinged_at is not None:
-            if state.active_at >= state.pinged_at:
-                state.pinged_at = None
-            elif now - state.pinged_at > times.keepalive_timeout_seconds:
-                self._lose(state)
-        elif now - state.active_at > times.keepalive_seconds:
+        elif times.is_due_to_go(state, now):
+            self.go_away(state, times.max_connection_age_grace_seconds)
+        elif times.ping_is_lost(state, now):
+            self._lose(state)
+        elif times.ping_is_due(state, now):
             state.pinged_at = now
-            state.engine.send_ping(_KEEPALIVE_PING)
+            engine.send_ping(_KEEPALIVE_PING)
 
     def _give_up(self, state: ConnectionState, now: float) -> None:
         """The handshake takes too long."""

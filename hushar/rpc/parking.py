@@ -6,15 +6,13 @@ meanwhile is kept as it came (within the budget of bytes, and with its deadline)
 answers are. A client that merely reads slowly sees its calls begin later, and none of them fail.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hushar.rpc.calls import RawCall
-
-if TYPE_CHECKING:
-    from hushar.rpc.connection_state import ConnectionState
+from hushar.rpc.connection_state import ConnectionState
 
 
-def park(state: "ConnectionState", events: list[Any]) -> list[Any]:
+def park(state: ConnectionState, events: list[Any]) -> list[Any]:
     """Keep the complete calls among what has happened on a connection; returns the rest."""
     others: list[Any] = []
     for event in events:
@@ -22,7 +20,7 @@ def park(state: "ConnectionState", events: list[Any]) -> list[Any]:
     return others
 
 
-def leave(state: "ConnectionState") -> list[RawCall]:
+def leave(state: ConnectionState) -> list[RawCall]:
     """The calls that are to be begun now, first come, first served; those that are over are forgotten.
 
     As many as there is room for if all answers are as long as the longest that waits, those of the calls

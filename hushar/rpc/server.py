@@ -18,9 +18,10 @@ import purerpc
 import trio
 
 from hushar.rpc.calls import RawCall
-from hushar.rpc.connection_state import ConnectionState, Lifetimes
+from hushar.rpc.connection_state import ConnectionState
 from hushar.rpc.driver import Driver
 from hushar.rpc.handlers import Handler, run_call
+from hushar.rpc.lifetimes import Lifetimes
 from hushar.rpc.limits import Limits
 from hushar.rpc.listeners import BACKLOG, bind, bind_unix, close_all
 from hushar.rpc.messages import ENCODINGS

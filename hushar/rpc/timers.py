@@ -12,12 +12,11 @@ from typing import Final
 from hushar.rpc.calls import RawCall
 
 _SPARE: Final = 1024
-"""Calls that are over stay in the heap until they weigh so much more than the others."""
-_WEIGHT_SHIFT: Final = 14
-"""A call weighs one, and one more for each 16 KiB of its message, which it keeps."""
+"""Calls that are over stay in the heap until they are so many more than the others. They are small: a call
+that is over has let go of its message."""
 
-_Entry = tuple[float, int, int, Sequence[RawCall]]
-"""Of a batch: its earliest deadline, the number of its first call in the order of arrival, its weight."""
+_Entry = tuple[float, int, Sequence[RawCall]]
+"""Of a batch: its earliest deadline, the number of its first call in the order of arrival."""
 
 
 class Deadlines:
@@ -26,8 +25,8 @@ class Deadlines:
     def __init__(self) -> None:
         self._heap: list[_Entry] = []
         self._arrived = 0
-        self._weight = 0
-        """Of all that is in the heap."""
+        self._watched = 0
+        """Calls in the heap."""
         self._sweep_at = _SPARE
 
     def add(self, calls: Sequence[RawCall]) -> float:
@@ -35,11 +34,11 @@ class Deadlines:
         earliest = min([call.deadline for call in calls])
         self._push(earliest, self._arrived, calls)
         self._arrived += len(calls)
-        if self._weight > self._sweep_at:
-            heap, self._heap, self._weight = self._heap, [], 0
+        if self._watched > self._sweep_at:
+            heap, self._heap, self._watched = self._heap, [], 0
             for entry in heap:
                 self._take_apart(entry)
-            self._sweep_at = 2 * self._weight + _SPARE
+            self._sweep_at = 2 * self._watched + _SPARE
         return earliest
 
     @property
@@ -47,7 +46,7 @@ class Deadlines:
         """The earliest deadline; None if none is watched."""
         heap = self._heap
         while heap:
-            earliest, _, _, calls = heap[0]
+            earliest, _, calls = heap[0]
             if any(not call.over and call.deadline == earliest for call in calls):
                 return earliest
             self._take_apart(self._pop())
@@ -59,7 +58,7 @@ class Deadlines:
         heap = self._heap
         while heap and heap[0][0] <= now:
             entry = self._pop()
-            calls = entry[3]
+            calls = entry[2]
             if len(calls) > 1:
                 self._take_apart(entry)
             elif not calls[0].over:
@@ -67,18 +66,17 @@ class Deadlines:
         return expired
 
     def _push(self, deadline: float, number: int, calls: Sequence[RawCall]) -> None:
-        weight = sum([1 + (call.held >> _WEIGHT_SHIFT) for call in calls])
-        heapq.heappush(self._heap, (deadline, number, weight, calls))
-        self._weight += weight
+        heapq.heappush(self._heap, (deadline, number, calls))
+        self._watched += len(calls)
 
     def _pop(self) -> _Entry:
         entry = heapq.heappop(self._heap)
-        self._weight -= entry[2]
+        self._watched -= len(entry[2])
         return entry
 
     def _take_apart(self, entry: _Entry) -> None:
         """Watch each call of a batch that goes on by itself."""
-        _, number, _, calls = entry
+        _, number, calls = entry
         for place, call in enumerate(calls):
             if not call.over:
                 self._push(call.deadline, number + place, (call,))

@@ -63,10 +63,13 @@ class LocalCall:
         self._response = b""
         self._error: RequestError | None = None
 
-    def reply(self, message: bytes, /) -> None:
-        """Answer it."""
+    def reply(self, message: bytes, /) -> bool:
+        """Answer it. False, and nothing happens, if it is over."""
+        if self.over:
+            return False
         self._response = message
         self._end()
+        return True
 
     def fail(self, error: RequestError) -> None:
         """Answer it with an error."""

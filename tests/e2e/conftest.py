@@ -13,6 +13,8 @@ import pytest
 
 # Before these tests import onnxruntime themselves: it would send events to its maker.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# kernelkit.wire, which knows nothing of hushar.
+sys.path.append(str(Path(__file__).parents[1] / "kernel"))
 
 
 def _beside(name):

@@ -1,4 +1,5 @@
-"""Bytes on the wire without hushar: protobuf by hand, and message classes made from `protos/`.
+"""Bytes on the wire without hushar: protobuf by hand, read and (by kernelkit.wire) written, and message
+classes made from `protos/`.
 
 The classes live in a descriptor pool of their own, made by protoc's descriptor set at test time, so
 that nothing of the committed generated code is trusted here.
@@ -10,42 +11,28 @@ from pathlib import Path
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
+from kernelkit.wire import EGROUP, I32, I64, LEN, SGROUP, VARINT, field, groups, overlong, tag, varint
+
+__all__ = [
+    "EGROUP",
+    "I32",
+    "I64",
+    "LEN",
+    "SGROUP",
+    "VARINT",
+    "Messages",
+    "contents",
+    "field",
+    "fields",
+    "groups",
+    "overlong",
+    "tag",
+    "varint",
+    "without",
+]
 
 PROTOS = Path(__file__).parents[2] / "protos"
 PROTOC = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}"]
-VARINT, I64, LEN, SGROUP, EGROUP, I32 = range(6)
-
-
-def varint(number):
-    """`number` (negative ones as 64-bit two's complement) in base 128, shortest form."""
-    number &= (1 << 64) - 1
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def overlong(number, size):
-    """`number` as a varint of exactly `size` bytes."""
-    groups = [number >> 7 * i & 0x7F for i in range(size)]
-    return bytes([group | 0x80 for group in groups[:-1]] + groups[-1:])
-
-
-def tag(field, wire_type):
-    return varint(field << 3 | wire_type)
-
-
-def field(number, content):
-    """A length-delimited field; str is encoded as UTF-8."""
-    content = content.encode() if isinstance(content, str) else content
-    return tag(number, LEN) + varint(len(content)) + content
-
-
-def groups(depth, number=15):
-    """`depth` empty groups, one in the other: an unknown field of that nesting."""
-    return tag(number, SGROUP) * depth + tag(number, EGROUP) * depth
 
 
 def _read_varint(data, at):

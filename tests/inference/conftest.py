@@ -121,6 +121,8 @@ class FakeCall:
         made = message_of(*values, request_id=request_id, row_ids=row_ids)
         self.message = made if message is None else message
         self.over = False
+        self.choked = False
+        """Whether the transport refuses its answer: too many wait for the client."""
         self.deadline = deadline
         self.response = None
         self.error = None
@@ -128,7 +130,10 @@ class FakeCall:
     def reply(self, message):
         assert not self.over
         self.over = True
+        if self.choked:
+            return False
         self.response = pb.InferenceResponse.FromString(message)
+        return True
 
     def fail(self, error):
         assert not self.over
@@ -159,9 +164,8 @@ class Out:
 
     def reply_all(self, calls, messages):
         self.replied.append(len(calls))
-        for call, message in zip(calls, messages, strict=True):
-            if not call.over:
-                call.reply(message)
+        pairs = enumerate(zip(calls, messages, strict=True))
+        return tuple(at for at, (call, message) in pairs if call.over or not call.reply(message))
 
     def log(self, batch):
         self.logged.append(batch)

@@ -134,13 +134,68 @@ class TestDeadline:
         assert (out.logged, out.answered, out.failed) == ([], 0, {"CANCELLED": 1})
 
 
+class TestRefused:
+    """The transport refuses answers to a client that takes none: RESOURCE_EXHAUSTED, like any refusal."""
+
+    @pytest.fixture
+    def choked(self, batch):
+        """The same batch; the client of the second call takes no answers."""
+        batch.calls[1].choked = True
+        return batch
+
+    @pytest.mark.parametrize(
+        "pieces", [[b"\x0a\x01a", b"\x0a\x01b", b"\x0a\x01c"], [b"\x0a\x01a\x0a\x01b\x0a\x01c"]]
+    )
+    def test_one_is_neither_logged_nor_counted_as_ok(self, answering, out, choked, scored, pieces):
+        made = scored(3)
+        made.records = pieces
+        answering.answer(choked, made, 5e-6)
+        assert ids(choked.calls) == ["0", None, "2"]
+        assert [(each.records, each.size) for each in out.logged] == [((b"\x0a\x01a", b"\x0a\x01c"), 2)]
+        (metrics,) = out.metrics
+        assert metrics.failed == {"RESOURCE_EXHAUSTED": 1}
+        assert [calls for _, calls in metrics.answered_us] == [1, 1]
+        assert [calls for _, calls in metrics.queue_us] == [1, 2]
+
+    def test_those_lost_before_count_as_what_they_are(self, answering, out, choked, scored):
+        choked.calls[0].over = True
+        answering.answer(choked, scored(3, {2: ModelFailed()}), 5e-6)
+        assert (out.logged, out.answered) == ([], 0)
+        assert out.failed == {"CANCELLED": 1, "INTERNAL": 1, "RESOURCE_EXHAUSTED": 1}
+
+    def test_a_large_call(self, answering, out, call):
+        large = Large(call(9.0), b"", 10, None, None, 0.0, 0)
+        large.call.choked = True
+        answering.answer_large(large, [b"\x0a\x01L"], [b"record"])
+        assert (out.logged, out.answered, out.failed) == ([], 0, {"RESOURCE_EXHAUSTED": 1})
+
+    @pytest.mark.parametrize("takes_log", [True, False])
+    def test_when_spooled_its_record_stays_and_it_is_counted_when_it_is_known(
+        self, out, choked, scored, takes_log
+    ):
+        out.takes_log = takes_log
+        answering = Answering(out.refuse, out.reply_all, out.metrics.append, out.log, when_spooled=True)
+        answering.answer(choked, scored(3), 5e-6)
+        assert [each.records for each in out.logged] == [(b"r0", b"r1", b"r2")]
+        if takes_log:
+            assert (out.answered, out.failed) == (0, {})
+            choked.calls[2].over = True
+            out.logged[0].spooled()
+        assert ids(choked.calls) == ["0", None, None if takes_log else "2"]
+        assert out.answered == (1 if takes_log else 2)
+        assert out.failed == {"RESOURCE_EXHAUSTED": 1, **({"CANCELLED": 1} if takes_log else {})}
+        assert [metrics.rows for metrics in out.metrics] == ([3, 0] if takes_log else [3])
+
+
 class TestLog:
     def test_when_spooled_the_answers_wait_for_it(self, out, batch, scored):
         answering = Answering(out.refuse, out.reply_all, out.metrics.append, out.log, when_spooled=True)
         answering.answer(batch, scored(3), 5e-6)
         assert ids(batch.calls) == [None] * 3
+        assert [(metrics.rows, metrics.answered_us) for metrics in out.metrics] == [(3, ())]
         out.logged[0].spooled()
         assert ids(batch.calls) == ["0", "1", "2"]
+        assert [calls for metrics in out.metrics for _, calls in metrics.answered_us] == [1, 2]
 
     def test_a_log_that_takes_nothing_holds_up_nobody(self, out, batch, scored):
         out.takes_log = False

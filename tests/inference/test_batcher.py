@@ -10,7 +10,7 @@ import trio.testing
 
 from hushar.errors import InvalidRequest, Overloaded, UndecodableRequest
 from hushar.inference.admission import MOST_REST_SECONDS
-from hushar.inference.batcher import REHEARSAL_SECONDS
+from hushar.inference.batcher import LARGEST_SECONDS
 
 
 def seconds_of(stage, rows, seconds):
@@ -665,14 +665,14 @@ class TestRehearsal:
         monkeypatch.setattr("hushar.inference.batcher.time.perf_counter", lambda: now[0])
 
         def slow():
-            now[0] += 2 * REHEARSAL_SECONDS
+            now[0] += LARGEST_SECONDS
 
         stage.runtime.meanwhile = slow
         stage.batcher.rehearse()
         assert stage.sizes == [1]
         assert stage.batcher._placement.in_thread(1)
 
-    @pytest.mark.parametrize(("a_run", "a_row", "reached"), [(8e-3, 1e-4, [12, 100]), (8e-3, 2e-3, [10])])
+    @pytest.mark.parametrize(("a_run", "a_row", "reached"), [(8e-3, 1e-4, [30, 100]), (8e-3, 5e-3, [19])])
     def test_the_largest_matrix_is_tried_if_that_does_not_take_long(
         self, make_stage, monkeypatch, a_run, a_row, reached
     ):

@@ -82,13 +82,14 @@ class Both:
 
     def answer(self, choices, message):
         """Answer some of the calls that have come, by `reply_all` or one by one."""
+        told = []
         for kit, calls in zip(self.modules, self.calls, strict=True):
             some = [calls[choice % len(calls)] for choice in choices] if calls else []
             if len(choices) % 2:
-                kit.compiled.reply_all(some, [message] * len(some))
+                told.append(kit.compiled.reply_all(some, [message] * len(some)))
             else:
-                for call in some:
-                    call.reply(message)
+                told.append([call.reply(message) for call in some])
+        assert told[0] == told[1]
         self.compare()
 
     def hear(self):
@@ -353,7 +354,8 @@ class TestReplyAll:
         fourth.request.set_trailing_metadata([("x-t", "v")])
         second.fail(StatusCode.NOT_FOUND)
         talk.hear()
-        ways.reply_all([third, second, fourth, first, third], [b"3", b"2", b"44", b"1", b"again"])
+        lost = ways.reply_all([third, second, fourth, first, third], [b"3", b"2", b"44", b"1", b"again"])
+        assert lost == (1, 4)
         assert [str(one) for one in talk.hear()] == [
             "headers 5 200", "data 5 6", "headers 5 0 end",
             "headers 7 200", "data 7 7", "headers 7 0 end",
@@ -379,11 +381,21 @@ class TestReplyAll:
         talk = wire.Talk()
         talk.say(*[wire.call(stream) for stream in (1, 3, 5, 7, 9)])
         talk.hear()
-        ways.reply_all(talk.calls(), [bytes(16000)] * 5)
+        assert ways.reply_all(talk.calls(), [bytes(16000)] * 5) == ()
         said = [str(one) for one in talk.hear() if one.ends]
         assert said == [f"headers {stream} 0 end" for stream in (1, 3, 5, 7)]
         assert talk.engine.send_window == 0
         assert [str(one) for one in talk.ask(wire.window_update(0, 16005))][-1] == "headers 9 0 end"
+
+    def test_those_refused_are_told(self, wire, ways, way):
+        talk = wire.Talk(connection_send_buffer_bytes=1000, max_send_bytes=5000)
+        talk.ask(wire.settings(INITIAL_WINDOW_SIZE=100))
+        talk.say(*[wire.call(stream) for stream in (1, 3, 5, 7, 9)])
+        messages = [bytes(5001), bytes(4500), bytes(600), bytes(10), bytes(95)]
+        assert ways.reply_all(talk.calls(), messages) == (0, 2)
+        assert [str(one) for one in talk.hear() if one.ends] == [
+            "headers 1 200/8 end", "headers 5 200/8 end", "headers 7 0 end", "headers 9 0 end",
+        ]  # fmt: skip
 
     def test_hooks_are_told_of_every_call(self, wire, ways, way):
         ended = []
@@ -418,13 +430,14 @@ class TestReplyAll:
         class Call:
             def reply(self, message):
                 self.message = message
+                return message == b"x"
 
-        call = Call()
-        ways.reply_all([call], [b"x"])
-        assert call.message == b"x"
+        calls = [Call(), Call()]
+        assert ways.reply_all(calls, [b"x", b"y"]) == (1,)
+        assert [call.message for call in calls] == [b"x", b"y"]
 
     def test_nothing_to_do(self, ways):
-        ways.reply_all([], [])
+        assert ways.reply_all([], []) == ()
 
 
 class TestTakeComplete:

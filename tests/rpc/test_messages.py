@@ -287,3 +287,22 @@ class TestGathering:
         with pytest.raises(TypeError):
             content.add(None, 5)
         assert content.take() == b"abc"
+
+    @pytest.mark.parametrize("first", [1, 5000, 130_807, 160_000])
+    def test_a_large_message_is_never_held_twice(self, twins, first):
+        """Whatever its first part is: how it comes is chance, and a peak of memory must not be."""
+        if not twins.is_compiled():
+            pytest.skip(twins.NEEDS)
+        length, part = 10_628_912, bytes(16_384)
+        content, begun = compiled.Gathered(), bytes(first)
+        tracemalloc.start()
+        try:
+            content.add(begun, length)
+            for left in range(length - first, 0, -len(part)):
+                content.add(part[:left], length)
+            message = content.take()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert len(message) == length
+        assert peak < 1.05 * length

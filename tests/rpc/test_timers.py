@@ -12,9 +12,8 @@ from hushar.rpc.timers import Deadlines
 class Call:
     """What the heap looks at."""
 
-    def __init__(self, deadline, held=0):
+    def __init__(self, deadline):
         self.deadline = deadline
-        self.held = held
         self.over = False
 
 
@@ -105,19 +104,6 @@ def test_calls_that_are_over_do_not_pile_up(size):
         del calls, call
         assert len(held) < 2000
     assert heap.expired(2e9) == going_on
-
-
-def test_calls_with_large_messages_are_let_go_of_sooner():
-    """A call keeps its message: those of an hour's deadline that were answered must not fill the memory."""
-    heap = Deadlines()
-    held = weakref.WeakSet()
-    for _ in range(2_000):
-        call = Call(3600.0, held=4 * 2**20)
-        heap.add([call])
-        call.over, call.held = True, 0
-        held.add(call)
-        del call
-        assert len(held) <= 8
 
 
 @settings(deadline=None)

@@ -118,8 +118,13 @@ class TestScore:
 
     async def test_calls_from_inside_and_of_clients_are_answered_together(self):
         calls = [native.LocalCall(b""), native.LocalCall(b"")]
-        native.reply_all(calls, [b"1", b"2"])
+        assert native.reply_all(calls, [b"1", b"2"]) == ()
         assert [await call.answer() for call in calls] == [b"1", b"2"]
+
+    async def test_who_has_an_answer_gets_no_other(self):
+        call = native.LocalCall(b"")
+        assert native.reply_all([call, call], [b"1", b"2"]) == (1,)
+        assert await call.answer() == b"1"
 
 
 class TestOnTheWire:
