@@ -686,8 +686,18 @@ cdef int _answer(
     budget.bytes -= held
     cdef bint tells = bool(context.after)
     cdef list closed = []
+    cdef object head = None
+    cdef object route = None
+    cdef Py_ssize_t alike = 0
     for at in range(first, first + count):
         call = <CallState>calls[at]
+        if call.head is not head:
+            head = call.head
+            if head.route is not route:
+                if alike:
+                    context.count_answered(route, alike)
+                route, alike = head.route, 0
+        alike += 1
         call.held = 0
         call.answered = True
         if call.handler is None:
@@ -701,6 +711,8 @@ cdef int _answer(
         del engine._streams[call.id]
         if call.handler is not None:
             engine._lingering.add(call)
+    if alike:
+        context.count_answered(route, alike)
     engine._recently_closed.extend(closed)
     if not engine.dirty:
         engine.dirty = True

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from purerpc import Status, StatusCode
@@ -54,6 +54,12 @@ class AnsweringConnection(EngineState, Connection):
     def running_calls(self) -> int:
         """Calls that are not answered."""
         return sum(not call.over for call in self._streams.values())
+
+    def running_routes(self) -> Iterator[Any]:
+        """The method of each gRPC call that is not over; None where there is none of that name."""
+        for call in self._streams.values():
+            if not call.over and call.head.http_status is None:
+                yield call.head.route
 
     @property
     def refusing(self) -> bool:
@@ -227,17 +233,28 @@ class AnsweringConnection(EngineState, Connection):
         budget.calls -= 1
         budget.bytes -= call.held
         call.held = 0
+        if call.head.http_status is None:
+            route: Any = call.head.route
+            if code is StatusCode.OK:
+                context.count_answered(route)
+            else:
+                context.count_failed(route, code, self._seconds_of(call))
         if context.after:
             self._tell_hooks(call, code)
+
+    def _seconds_of(self, call: RawCall) -> float:
+        """Since its header block came."""
+        clock = self.context.clock
+        return (self._now if clock is None else clock()) - call.started
 
     def _tell_hooks(self, call: RawCall, code: StatusCode) -> None:
         context = self.context
         if call.head.http_status is not None:
             return
-        now = self._now if context.clock is None else context.clock()
+        seconds = self._seconds_of(call)
         for after in context.after:
             try:
-                after(call.request, code, now - call.started)
+                after(call.request, code, seconds)
             except (Exception, SystemExit):
                 log.exception("a hook failed")
 

@@ -264,6 +264,8 @@ class ReceivingConnection(AnsweringConnection):
 
     def _give_up(self, call: RawCall, status: Status) -> None:
         """End a call from our side, and whatever works on it."""
+        if status is _OVER_BUDGET and not call.over:
+            self.context.budget.refused_bytes += 1
         self.end_call(call, status)
         if not call.head.route.collects:  # type: ignore[attr-defined]
             self._events.append(ev.CallAborted(call))

@@ -10,12 +10,14 @@ import logging
 import resource
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import purerpc
 import trio
+from purerpc import StatusCode
 
 from hushar.rpc.calls import RawCall
 from hushar.rpc.connection_state import ConnectionState
@@ -26,7 +28,7 @@ from hushar.rpc.limits import Limits
 from hushar.rpc.listeners import BACKLOG, bind, bind_unix, close_all
 from hushar.rpc.messages import ENCODINGS
 from hushar.rpc.ranges import check_ranges
-from hushar.rpc.server_context import After, Before, Budget, Route, ServerContext
+from hushar.rpc.server_context import After, Before, Budget, OnFailure, Route, ServerContext
 
 log = logging.getLogger("hushar.rpc")
 
@@ -46,6 +48,16 @@ _OWN: Final = {
 }
 _SPARE_DESCRIPTORS: Final = 64
 """Open files beside the connections: listeners, logs, libraries."""
+
+
+@dataclass(slots=True)
+class CallCounts:
+    """What became of the calls of one method."""
+
+    in_flight: int = 0
+    """Not over."""
+    ended: dict[StatusCode, int] = field(default_factory=dict)
+    """Over, by status; with those in flight it is all that were begun."""
 
 
 class Server(purerpc.Server):  # type: ignore[misc]  # purerpc is untyped
@@ -92,6 +104,9 @@ class Server(purerpc.Server):  # type: ignore[misc]  # purerpc is untyped
         self._raw: dict[str, Receive] = {}
         self._before: list[Before] = []
         self._after: list[After] = []
+        self.on_failure: OnFailure | None = None
+        """Told of each call that ends with another status than OK; set before `serve_async`. A plain function
+        that raises nothing."""
         self._driver: Driver | None = None
         self._draining = trio.Event()
         self._calls: trio.Nursery | None = None
@@ -127,6 +142,33 @@ class Server(purerpc.Server):  # type: ignore[misc]  # purerpc is untyped
     def in_flight(self) -> int:
         """Calls that are not over."""
         return self.budget.calls
+
+    def refused(self) -> Mapping[str, int]:
+        """Calls that the transport has refused for want of room, since the start, by the setting at fault."""
+        return {"in_flight": self.budget.refused_calls, "in_flight_bytes": self.budget.refused_bytes}
+
+    def calls(self) -> Mapping[str, CallCounts]:
+        """What became of the calls since the start, by path; under "" those to methods that there are not.
+
+        It looks at every call that is in flight: for whoever asks now and then.
+        """
+        driver = self._driver
+        if driver is None:
+            return {}
+        context = driver.context
+        counts: dict[str, CallCounts] = {route.path: CallCounts() for route in context.routes.values()}
+
+        def of(route: Route | None) -> CallCounts:
+            return counts.setdefault("" if route is None else route.path, CallCounts())
+
+        for route, calls in context.answered.items():
+            of(route).ended[StatusCode.OK] = calls
+        for (route, code), calls in context.failed.items():
+            of(route).ended[code] = calls
+        for state in driver.connections.values():
+            for route in state.engine.running_routes():
+                of(route).in_flight += 1
+        return counts
 
     def replace_ssl_context(self, ssl_context: ssl.SSLContext) -> None:
         """Use other certificates for connections from now on; those that are open go on."""
@@ -191,6 +233,7 @@ class Server(purerpc.Server):  # type: ignore[misc]  # purerpc is untyped
             before=tuple(self._before),
             after=tuple(self._after),
             clock=trio.current_time,
+            on_failure=self.on_failure,
         )
         return Driver(
             context,

@@ -15,6 +15,8 @@ from hushar.rpc.status import encode_message
 
 Before = Callable[[Request], None]
 After = Callable[[Request, StatusCode, float], None]
+OnFailure = Callable[[str, StatusCode, float], None]
+"""Path ("" where there is no such method), status, seconds since its header block came."""
 
 _KNOWN_REFUSALS: Final = 256
 _KNOWN_REFUSAL_BYTES: Final = 512
@@ -44,6 +46,10 @@ class Budget:
     bytes: int = 0
     """Of requests that are held: of a call with one request until it is over, of others until a message
     is taken; inflated, and with what the objects of a message in a queue cost."""
+    refused_calls: int = 0
+    """Calls that were refused for `max_calls`, since the start."""
+    refused_bytes: int = 0
+    """The same for `max_bytes`."""
 
 
 class ServerContext:
@@ -58,15 +64,22 @@ class ServerContext:
         before: Sequence[Before] = (),
         after: Sequence[After] = (),
         clock: Callable[[], float] | None = None,
+        on_failure: OnFailure | None = None,
     ) -> None:
         """`routes` by path; `before` and `after`: hooks around every call; `clock`: the driver's, for the
-        seconds that `after` is told (without one they end when bytes last came)."""
+        seconds that `after` is told (without one they end when bytes last came); `on_failure`: told
+        of each call that ends with another status than OK."""
         self.limits = limits
         self.routes = routes
         self.budget = budget or Budget()
         self.before = before
         self.after = after
         self.clock = clock
+        self.on_failure = on_failure
+        self.answered: dict[Route | None, int] = {}
+        """Calls that have ended with OK, by method; None: there is none of that name."""
+        self.failed: dict[tuple[Route | None, StatusCode], int] = {}
+        """Calls that have ended with another status, by method and status."""
         self.offered = frozenset(name.encode() for name in limits.compression)
         self.common: tuple[Field, ...] = (
             (b":status", b"200"),
@@ -81,6 +94,16 @@ class ServerContext:
         self.leading_head = len(self.leading) << 8 | fr.HEADERS
         self.trailing_head = len(self.trailing) << 8 | fr.HEADERS
         self._refusals: dict[tuple[Any, ...], bytes] = {}
+
+    def count_answered(self, route: Route | None, calls: int = 1) -> None:
+        """Note calls of a method that have ended with OK."""
+        self.answered[route] = self.answered.get(route, 0) + calls
+
+    def count_failed(self, route: Route | None, code: StatusCode, seconds: float) -> None:
+        """Note a call that has ended with another status, so long after it began."""
+        self.failed[route, code] = self.failed.get((route, code), 0) + 1
+        if self.on_failure is not None:
+            self.on_failure("" if route is None else route.path, code, seconds)
 
     def refusal(self, status: Status, trailing: Sequence[Field] | None) -> bytes:
         """The block of an answer that is nothing but a status. Who refuses, refuses many alike."""

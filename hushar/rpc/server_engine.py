@@ -228,6 +228,7 @@ class ServerConnection(ReceivingConnection):
         elif head.refusal is not None:
             self.end_call(call, Status(head.refusal.code, head.refusal.text))
         else:
+            self.context.budget.refused_calls += 1
             self.end_call(call, Status(StatusCode.RESOURCE_EXHAUSTED, "too many calls in flight"))
 
     def _set_deadline(self, call: RawCall) -> bool:

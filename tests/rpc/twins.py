@@ -67,8 +67,15 @@ def state_of(engine):
         # Is set where bytes are kept.
         del state["_need"], state["_have"]
     budget = engine.context.budget
-    state["budget"] = (budget.calls, budget.bytes)
+    state["budget"] = (budget.calls, budget.bytes, budget.refused_calls, budget.refused_bytes)
+    answered, failed = engine.context.answered, engine.context.failed
+    state["answered"] = sorted((_path(route), calls) for route, calls in answered.items())
+    state["failed"] = sorted((_path(route), code.name, calls) for (route, code), calls in failed.items())
     return state
+
+
+def _path(route):
+    return "" if route is None else route.path
 
 
 def call_state(call):
