@@ -19,6 +19,7 @@ _OPTIONS = (
     ("--log-workers", "log.workers", "N", "Log workers (1)."),
     ("--spool-dir", "log.spool_dir", "PATH", "Where segments wait for delivery."),
     ("--metrics-workers", "metrics.workers", "N", "Metric workers (1)."),
+    ("--admin-port", "admin.port", "PORT", "Port for metrics, health and status; 0 picks one and prints it."),
     ("--log-format", "log_format", "text|json", "Form of hushar's own messages on stderr."),
     ("--log-level", "log_level", "LEVEL", "debug, info, warning or error."),
 )

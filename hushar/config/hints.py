@@ -25,9 +25,9 @@ def is_plugin_key(path: tuple[str, ...]) -> bool:
 def suggestions(path: Sequence[str]) -> list[str]:
     """Dotted names that an unknown key may have meant, the best ones; empty if nothing is like it.
 
-    In this order: the same name in its own section but for case or hyphens; the same name in another
-    section, or that of a command-line option; a name like it in its own section; one very much like it
-    anywhere.
+    In this order: the same name in its own section but for case or hyphens; at the top level, that of a
+    command-line option; the same name in another section; a name like it in its own section; one very much
+    like it anywhere.
     """
     *section, name = path
     own = [key for key in KEYS.values() if list(key.path[:-1]) == section]
@@ -36,6 +36,8 @@ def suggestions(path: Sequence[str]) -> list[str]:
     if wanted in by_name:
         return [by_name[wanted]]
     elsewhere = [key.dotted for key in KEYS.values() if key.path[-1] == wanted]
+    if not section and wanted in _option_names():
+        return [_option_names()[wanted]]
     if elsewhere:
         return elsewhere
     if not section:
@@ -63,6 +65,9 @@ def unknown_hint(path: Sequence[str]) -> str:
 
 def _other_names() -> dict[str, str]:
     """Names that somebody may try at the top level: an option's, or a section joined to its key."""
-    options = {normalized(option.lstrip("-")): key for key, option in OPTIONS.items()}
     joined = {"_".join(path): key.dotted for path, key in KEYS.items() if len(path) > 1}
-    return options | joined
+    return _option_names() | joined
+
+
+def _option_names() -> dict[str, str]:
+    return {normalized(option.lstrip("-")): key for key, option in OPTIONS.items()}

@@ -10,27 +10,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, ConfigDict, Field
 
+from hushar.config.log import LogSection
+from hushar.config.metrics import AdminSection, MetricsSection
 from hushar.config.plugin_settings import validate_plugin_settings
 from hushar.config.schema import schema_of
-from hushar.config.section import (
-    Bytes,
-    LocalPath,
-    Name,
-    Names,
-    Seconds,
-    SecondsOrZero,
-    Section,
-    Threads,
-    Uri,
-    Workers,
-    conflict,
-)
+from hushar.config.section import Bytes, Name, Names, Seconds, Section, Threads, Uri, Workers
 from hushar.config.transport import AuthSection, Http2Section, ServerSection, TlsSection
 
 __all__ = [
     "OPTIONS",
+    "AdminSection",
     "AuthSection",
     "BatchingSection",
     "Http2Section",
@@ -48,14 +39,6 @@ __all__ = [
 
 MAX_STREAMS = 2**31 - 1
 """The largest stream limit that peers agree on (RFC 9113, 6.5.2: an unsigned 32-bit setting)."""
-MIN_SEGMENT_BYTES = 64 * 1024
-"""Smaller segments would cost more in names and renames than in records."""
-MAX_SEGMENT_BYTES = 2**30
-"""A segment is one protobuf message, and protobuf reads none of 2 GiB; the last record may be large."""
-MAX_SEGMENT_SECONDS = 86400
-"""`hushar logs cat --since` skips partitions that are older by more than a day: no segment lives longer."""
-RESERVED_DIMENSION = "ModelId"
-"""Is sent with every metric, whatever else is configured."""
 
 OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -68,6 +51,7 @@ OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
         "log.spool_dir": "--spool-dir",
         "metrics.sinks": "--metrics-sink",
         "metrics.workers": "--metrics-workers",
+        "admin.port": "--admin-port",
     }
 )
 """Dotted keys that have a command-line option of their own, and its name."""
@@ -132,100 +116,6 @@ class BatchingSection(Section):
     """Whether the model runs in a worker thread. "auto": by its measured time."""
 
 
-class LogSection(Section):
-    """The inference log: what was asked and answered, kept in a spool until it is delivered."""
-
-    uri: Uri | None = None
-    """Where the log goes: a directory, or a URI of a scheme that a plugin serves. None: no log."""
-    workers: Workers = 1
-    """Workers of the log, each with a segment of its own."""
-    sample_rate: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
-    """Share of the calls that is logged, 0 to 1."""
-    queue_bytes: Bytes = 64 * 2**20
-    """Bytes of records that may wait in memory. Full: the new record is dropped and counted."""
-    acknowledge: Literal["queued", "spooled"] = "queued"
-    """When a response leaves: "queued" at once, "spooled" once its record is in the spool's file."""
-    fsync: Literal["never", "interval", "segment"] = "interval"
-    """When the spool is forced to the disk: never, every `fsync_seconds`, or when a segment is closed."""
-    fsync_seconds: Seconds = 0.5
-    """Seconds between two fsyncs with `fsync` = "interval"."""
-    rotate_bytes: Annotated[int, Field(ge=MIN_SEGMENT_BYTES, le=MAX_SEGMENT_BYTES)] = 64 * 2**20
-    """Bytes at which a segment is closed and delivered. At most 1 GiB: it is one protobuf message."""
-    rotate_seconds: Annotated[float, Field(ge=1, le=MAX_SEGMENT_SECONDS, allow_inf_nan=False)] = 60.0
-    """Seconds after which a segment is closed and delivered, if it is not full before. At most a day:
-    `hushar logs cat --since` counts on it."""
-    spool_dir: LocalPath | None = None
-    """Directory of the spool; one server a directory. None: `.spool` in a local log directory, else a
-    folder of the model id under the user's state directory."""
-    spool_max_bytes: Bytes = 2 * 2**30
-    """Bytes that the spool may hold. Full: the oldest closed segment is dropped and counted."""
-    spool_max_age_seconds: Seconds | None = None
-    """Seconds from the opening of a segment after which it is dropped and counted. None: no limit."""
-    spool_min_free_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20
-    """Free bytes of the spool's file system below which the spool counts as full."""
-    max_attempts: Annotated[int, Field(ge=1)] = 5
-    """Refusals of one segment after which it is put aside in `dead-letter/`. Outages never count."""
-    retry_min_seconds: Seconds = 0.2
-    """Seconds: the first back-off after a failed delivery (with full jitter)."""
-    retry_max_seconds: Seconds = 30.0
-    """Seconds: the longest back-off."""
-    refused_retry_seconds: Seconds = 60.0
-    """Seconds between attempts while the sink refuses everything (credentials, no such bucket)."""
-    drain_seconds: SecondsOrZero = 10.0
-    """Seconds that delivering the rest may take at the end, after `server.drain_seconds`."""
-
-    @field_validator("spool_max_bytes")
-    @classmethod
-    def _holds_a_segment(cls, spool_max_bytes: int, info: ValidationInfo) -> int:
-        rotate_bytes = info.data.get("rotate_bytes", 0)
-        if spool_max_bytes < rotate_bytes:
-            raise conflict(
-                f"log.spool_max_bytes ({spool_max_bytes}) must be at least "
-                f"log.rotate_bytes ({rotate_bytes}), the size of one segment",
-                "rotate_bytes",
-            )
-        return spool_max_bytes
-
-    @field_validator("retry_max_seconds")
-    @classmethod
-    def _ascending(cls, retry_max_seconds: float, info: ValidationInfo) -> float:
-        retry_min_seconds = info.data.get("retry_min_seconds", 0)
-        if retry_max_seconds < retry_min_seconds:
-            raise conflict(
-                f"log.retry_max_seconds ({retry_max_seconds:g}) must be at least "
-                f"log.retry_min_seconds ({retry_min_seconds:g})",
-                "retry_min_seconds",
-            )
-        return retry_max_seconds
-
-
-class MetricsSection(Section):
-    """What the server measures, and where that goes."""
-
-    sinks: Names = ("stderr",)
-    """Names of the metric sinks; plugins bring further ones. Empty: none."""
-    workers: Workers = 1
-    """Workers that take measurements from the queue."""
-    interval_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 60.0
-    """Seconds between two summaries."""
-    queue_values: Annotated[int, Field(ge=1)] = 100_000
-    """Measured values that may wait in memory. Full: new ones are dropped and counted."""
-    namespace: Name = "HusharService"
-    """Namespace of the metrics."""
-    dimensions: Mapping[str, str] = Field(default_factory=dict)
-    """Further dimensions, sent with every metric beside `ModelId`."""
-
-    @field_validator("dimensions")
-    @classmethod
-    def _own_names(cls, dimensions: Mapping[str, str]) -> Mapping[str, str]:
-        if RESERVED_DIMENSION in dimensions:
-            raise ValueError(f"{RESERVED_DIMENSION} is always sent and cannot be set")
-        for name, value in dimensions.items():
-            if not name.strip() or not value.strip():
-                raise ValueError("names and values must not be empty")
-        return dimensions
-
-
 class PluginsSection(Section):
     """Which plugins are loaded, and their own settings in sub-sections named after them."""
 
@@ -273,6 +163,7 @@ class ServiceConfiguration(Section):
     batching: BatchingSection = Field(default_factory=BatchingSection)
     log: LogSection = Field(default_factory=LogSection)
     metrics: MetricsSection = Field(default_factory=MetricsSection)
+    admin: AdminSection = Field(default_factory=AdminSection)
     plugins: PluginsSection = Field(default_factory=PluginsSection)
 
 

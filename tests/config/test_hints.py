@@ -10,6 +10,7 @@ from hushar.config.hints import is_plugin_key, suggestions
     [
         (["prot"], ["port_number"]),
         (["port"], ["port_number"]),
+        (["server", "port"], ["admin.port"]),
         (["log_uri"], ["log.uri"]),
         (["spool_dir"], ["log.spool_dir"]),
         (["LOG_LEVEL"], ["log_level"]),

@@ -41,6 +41,16 @@ WRONG_VALUES = {
     ),
     "a section that is a number": ({"log": 3}, "log: expected a section of keys, got 3"),
     "a section that is a list": ({"log": [{}]}, "log: expected a section of keys, got [{}]"),
+    "a level that the compression does not have": (
+        {"log": {"compression": "gzip", "compression_level": 10}},
+        'log.compression_level: must be from 0 to 9 where log.compression is "gzip", got 10',
+    ),
+    "hashes without a key": ({"log": {"hash": ["user"]}}, "log.hash: log.hash needs log.hash_key_file"),
+    "buckets that do not ascend": (
+        {"metrics": {"buckets": [0.1, 0.1]}},
+        "metrics.buckets: must ascend, got 0.1 before 0.1",
+    ),
+    "no buckets": ({"metrics": {"buckets": []}}, "metrics.buckets: must not be empty"),
     # units
     "bytes with a suffix": (
         {"log": {"rotate_bytes": "64MiB"}},
