@@ -133,4 +133,13 @@ class SinkRefused(SinkError):
 
 
 class SegmentRefused(SinkError):
-    """The sink refuses this one segment (too large, invalid). Counts against `log.max_attempts`."""
+    """The sink refuses this one segment (too large, invalid). Counts against `log.max_attempts`.
+
+    With `rest` the sink has delivered the segment but for this: an uncompressed `InferenceLogs` message of
+    `rest_batches` records, which no attempt would ever deliver. It is set aside at once.
+    """
+
+    def __init__(self, message: str = "", *, rest: bytes | None = None, rest_batches: int = 0) -> None:
+        super().__init__(message)
+        self.rest = rest
+        self.rest_batches = rest_batches

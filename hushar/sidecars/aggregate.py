@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from hushar.records import BatchMetrics, Timings
+from hushar.sidecars.durations import Durations
 from hushar.sidecars.histogram import Histogram
 from hushar.sinks.interface import Counter, Distribution
 
@@ -30,9 +31,10 @@ FOLDED_AT_ONCE: Final = 256
 
 
 class Aggregate:
-    """One interval, of all workers."""
+    """One interval, of all workers. What it takes in is also counted in `durations`, if there are any."""
 
-    def __init__(self) -> None:
+    def __init__(self, durations: Durations | None = None) -> None:
+        self._durations = durations
         names = (*(name for name, _ in PER_BATCH), QUEUE_TIME, TOTAL_TIME, BATCH_ROWS)
         self._histograms = {name: Histogram() for name in names}
         self._requests: dict[str, int] = {}
@@ -44,10 +46,10 @@ class Aggregate:
         """One batch more. What is asked of many at once costs a fraction of what it costs for each."""
         self._waiting.append(metrics)
         if len(self._waiting) >= FOLDED_AT_ONCE:
-            self._fold()
+            self.fold()
 
-    def _fold(self) -> None:
-        """From the list into the histograms and counts."""
+    def fold(self) -> None:
+        """From the list into the histograms and counts; for whoever reads `durations`."""
         waiting, self._waiting = self._waiting, []
         self._extend(QUEUE_TIME, [pair for metrics in waiting for pair in metrics.queue_us])
         answered = [pair for metrics in waiting for pair in metrics.answered_us]
@@ -57,6 +59,8 @@ class Aggregate:
             for status, calls in metrics.failed.items():
                 self._count(status, calls)
         timed = [metrics for metrics in waiting if metrics.timings is not None]
+        if self._durations is not None:
+            self._durations.add(timed, answered)
         if not timed:
             return
         rows = [metrics.rows for metrics in timed]
@@ -80,7 +84,7 @@ class Aggregate:
 
     def distributions(self) -> tuple[Distribution, ...]:
         """Those that have a value."""
-        self._fold()
+        self.fold()
         found = (
             histogram.distribution(name, COUNT if name == BATCH_ROWS else MICROSECONDS)
             for name, histogram in self._histograms.items()
@@ -89,7 +93,7 @@ class Aggregate:
 
     def counters(self) -> tuple[Counter, ...]:
         """Those that are not 0."""
-        self._fold()
+        self.fold()
         counters = [
             Counter("Requests", calls, {"status": status}) for status, calls in self._requests.items()
         ]
@@ -114,3 +118,13 @@ class Deltas:
             if delta:
                 grown.append(Counter(total.name, delta, total.labels))
         return tuple(grown)
+
+
+def added(counters: Iterable[Counter]) -> tuple[Counter, ...]:
+    """One counter for each name and labels: the sum of those that have them."""
+    sums: dict[tuple[str, tuple[tuple[str, str], ...]], Counter] = {}
+    for counter in counters:
+        key = (counter.name, tuple(sorted(counter.labels.items())))
+        value = counter.value + (sums[key].value if key in sums else 0.0)
+        sums[key] = Counter(counter.name, value, counter.labels)
+    return tuple(sums.values())

@@ -1,29 +1,32 @@
-"""The second half of the log pipeline: from the spool to the sink, and out of the spool.
+"""What comes of an attempt to deliver a segment: every exception of a sink is judged here, once.
 
-Each worker has a deliverer of its own, which brings that worker's closed segments to the sink in their
-order, and tries again for as long as it takes. What a sink raises is judged in one place, GuardedSink.
+The same for every sink: outcomes, counts, a line now and then, and the circuit.
 """
 
 import enum
 import logging
-from collections.abc import Callable, Iterator
-from random import Random
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 
 import trio
 
 from hushar.errors import ConfigurationError, SegmentRefused, SinkError, SinkRefused
-from hushar.sidecars.ledger import DropReason, Ledger
-from hushar.sidecars.retry import jittered_delays
+from hushar.sidecars.circuit import Circuit
+from hushar.sidecars.redaction import redacted
 from hushar.sidecars.segment import StoredSegment
 from hushar.sidecars.settings import LogSettings
-from hushar.sidecars.spool import dead_letter, discard
-from hushar.sidecars.threads import RunInThread
 from hushar.sidecars.throttle import Throttle
-from hushar.sidecars.writing import Janitor
-from hushar.sinks.interface import LogSink
+from hushar.sinks.interface import LogSink, Segment
 
 logger = logging.getLogger(__name__)
 
+OPEN_SECONDS = 30.0
+"""How long the start waits for a sink: then it is an outage, and the server serves."""
+ATTEMPT_SECONDS = 900.0
+"""How long one attempt may take. Sinks have time-outs of their own, far shorter; one that has none must not
+hold up everybody for ever."""
 CLOSE_SECONDS = 5.0
 """How long a sink may take to let go of what it holds, once nothing is delivered any more."""
 
@@ -42,14 +45,35 @@ class Outcome(enum.Enum):
     """This segment is refused: try it a few times."""
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of one attempt."""
+
+    outcome: Outcome
+    error: Exception | None = None
+
+    @property
+    def rest(self) -> tuple[bytes, int] | None:
+        """Where the sink has delivered the segment but for a rest, that rest: its bytes, its records."""
+        error = self.error
+        if isinstance(error, SegmentRefused) and error.rest is not None:
+            return error.rest, error.rest_batches
+        return None
+
+
 class GuardedSink:
     """A sink whose every exception has become an Outcome, a count and, now and then, a line.
 
-    A sink that could not be opened at the start is opened before its first delivery.
+    A sink that could not be opened at the start is opened before its first delivery. `circuit` says when an
+    attempt may be made; what comes of it is reported to it from here.
     """
 
-    def __init__(self, sink: LogSink, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, sink: LogSink, settings: LogSettings, circuit: Circuit, clock: Callable[[], float]
+    ) -> None:
         self._sink = sink
+        self._settings = settings
+        self.circuit = circuit
         self._is_open = False
         self._opening = trio.Lock()
         self._throttle = Throttle(clock)
@@ -65,43 +89,60 @@ class GuardedSink:
     async def open(self) -> None:
         """Open the sink. Raises ConfigurationError; any other failure is an outage, met later."""
         try:
-            await self._sink.open()
-            self._is_open = True
+            await self._answer(self._open_once, OPEN_SECONDS)
         except ConfigurationError:
             raise
         except Exception as error:
             self._failed(_judge(error), error)
 
-    async def deliver(self, stored: StoredSegment) -> Outcome:
+    async def deliver(self, stored: StoredSegment) -> Attempt:
         """One attempt."""
         try:
-            async with self._opening:
-                if not self._is_open:
-                    await self._sink.open()
-                    self._is_open = True
-            await self._sink.deliver(stored.segment)
+            await self._answer(partial(self._send, stored.segment), ATTEMPT_SECONDS)
         except Exception as error:
             outcome = _judge(error)
             self._failed(outcome, error)
-            return outcome
+            return Attempt(outcome, error)
         if not self.up:
             logger.info("log: %s takes segments again", self.description)
         self.up = True
-        return Outcome.DELIVERED
+        self.circuit.worked()
+        return Attempt(Outcome.DELIVERED)
+
+    async def _open_once(self) -> None:
+        async with self._opening:
+            if not self._is_open:
+                await self._sink.open()
+                self._is_open = True
+
+    async def _send(self, segment: Segment) -> None:
+        await self._open_once()
+        await self._sink.deliver(segment)
+
+    async def _answer(self, ask: Callable[[], Awaitable[None]], seconds: float) -> None:
+        """Ask the sink something; in bounded time, which a sink should see to itself."""
+        with trio.move_on_after(seconds) as asking:
+            await ask()
+        if asking.cancelled_caught:
+            raise SinkError(f"no answer in {seconds:g} seconds")
 
     def _failed(self, outcome: Outcome, error: Exception) -> None:
         self.errors[outcome.value] += 1
         # A sink that refuses one segment works.
         self.up = outcome is Outcome.SEGMENT_REFUSED
+        if self.up:
+            self.circuit.worked()
+        else:
+            slowly = outcome is Outcome.REFUSED
+            settings = self._settings
+            self.circuit.failed(settings.refused_retry_seconds if slowly else settings.retry_max_seconds)
         if failures := self._throttle.due():
-            traceback = error if outcome is Outcome.UNEXPECTED else None
             logger.warning(
                 "log: %s: delivery failed (%s, %d times): %s",
                 self.description,
                 outcome.value,
                 failures,
-                error or type(error).__name__,
-                exc_info=traceback,
+                _words(outcome, error),
             )
 
     async def aclose(self) -> None:
@@ -110,7 +151,16 @@ class GuardedSink:
             try:
                 await self._sink.aclose()
             except Exception as error:
-                logger.warning("log: %s: closing: %s", self.description, error, exc_info=error)
+                text = _words(Outcome.UNEXPECTED, error)
+                logger.warning("log: %s: closing: %s", self.description, text)
+
+
+def _words(outcome: Outcome, error: Exception) -> str:
+    """The error for the server's log: with its traceback where it is a mistake in the sink."""
+    text = str(error) or type(error).__name__
+    if outcome is Outcome.UNEXPECTED:
+        text = f"{text}\n{''.join(traceback.format_exception(error)).rstrip()}"
+    return redacted(text)
 
 
 def _judge(error: Exception) -> Outcome:
@@ -122,122 +172,3 @@ def _judge(error: Exception) -> Outcome:
     if isinstance(error, SinkError):
         return Outcome.ERROR
     return Outcome.UNEXPECTED
-
-
-class Deliverer:
-    """One worker's delivering half."""
-
-    def __init__(
-        self,
-        lane: int,
-        sink: GuardedSink,
-        settings: LogSettings,
-        *,
-        ledger: Ledger,
-        janitor: Janitor,
-        run_in_thread: RunInThread,
-        random: Random,
-    ) -> None:
-        self._lane = lane
-        self._sink = sink
-        self._settings = settings
-        self._ledger = ledger
-        self._janitor = janitor
-        self._run_in_thread = run_in_thread
-        self._random = random
-        self._news = trio.Event()
-        self._finishing = trio.Event()
-
-    def wake(self) -> None:
-        """There is a closed segment."""
-        self._news.set()
-
-    def finish(self) -> None:
-        """No more segments will be closed: deliver what there is and return."""
-        self._finishing.set()
-        self._news.set()
-
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Deliver in order until `finish`, and then until nothing is left."""
-        task_status.started()
-        refused: StoredSegment | None = None
-        refusals = 0
-        delays = self._new_delays()
-        while True:
-            stored = self._ledger.take_next(self._lane)
-            if stored is None:
-                if self._finishing.is_set():
-                    return
-                await self._news.wait()
-                self._news = trio.Event()
-                continue
-            if stored is not refused:
-                refused, refusals = stored, 0
-            outcome = await self._attempt(stored)
-            if outcome is Outcome.DELIVERED:
-                delays = self._new_delays()
-                continue
-            refusals += outcome is Outcome.SEGMENT_REFUSED
-            if refusals >= self._settings.max_attempts and await self._set_aside(stored):
-                delays = self._new_delays()
-                continue
-            if await self._is_gone(stored):
-                continue
-            self._ledger.give_back(stored)
-            slowly = outcome is Outcome.REFUSED
-            if await self._pause(self._settings.refused_retry_seconds if slowly else next(delays)):
-                delays = self._new_delays()
-
-    def _new_delays(self) -> Iterator[float]:
-        return jittered_delays(
-            self._random, self._settings.retry_min_seconds, self._settings.retry_max_seconds
-        )
-
-    async def _attempt(self, stored: StoredSegment) -> Outcome:
-        """Try to deliver; once delivered, the segment is out of the spool and out of the books."""
-        try:
-            outcome = await self._sink.deliver(stored)
-        except trio.Cancelled:
-            self._ledger.give_back(stored)
-            raise
-        if outcome is Outcome.DELIVERED:
-            try:
-                # Shielded: the sink has it, so it must not be found here by the next start.
-                with trio.CancelScope(shield=True):
-                    await self._run_in_thread(discard, stored)
-            except OSError as error:
-                # Delivering it again after the next start overwrites the same object.
-                logger.warning("log: %s: cannot be deleted: %s", stored.segment.path, error)
-            self._ledger.deliver(stored)
-        return outcome
-
-    async def _is_gone(self, stored: StoredSegment) -> bool:
-        """Whether somebody has deleted the file: no attempt would ever succeed."""
-        if await self._run_in_thread(stored.segment.path.exists):
-            return False
-        await self._janitor.drop(stored, DropReason.TORN)
-        return True
-
-    async def _set_aside(self, stored: StoredSegment) -> bool:
-        try:
-            with trio.CancelScope(shield=True):
-                path = await self._run_in_thread(dead_letter, stored)
-        except OSError as error:
-            logger.warning("log: %s: cannot be set aside: %s", stored.segment.path, error)
-            return False
-        self._ledger.dead_letter(stored)
-        logger.error("log: %s refuses a segment for good, set aside as %s", self._sink.description, path)
-        return True
-
-    async def _pause(self, seconds: float) -> bool:
-        """Wait before the next attempt; True if it was cut short because the server is stopping.
-
-        The stop is worth one attempt at once: its time is limited, and the sink may have come back.
-        """
-        if self._finishing.is_set():
-            await trio.sleep(seconds)
-            return False
-        with trio.move_on_after(seconds):
-            await self._finishing.wait()
-            return True
-        return False

@@ -1,9 +1,9 @@
 """All values of one metric in one interval, in bounded memory.
 
 Up to EXACT_VALUES values are kept as they are, each with how often it was added. Beyond, they are counted
-in buckets whose bounds grow by GROWTH, and each value becomes its bucket's geometric middle: at most 1 %
-away, whatever the number of values. The smallest and the largest value stay exact. Where the values are
-spread over a factor of 10¹² (a nanosecond to a quarter of an hour) there are some 1,400 buckets, and that
+in buckets whose bounds grow by GROWTH, and each value becomes the mean of its bucket: at most 1 % away,
+whatever the number of values. The sum of all, the smallest and the largest value stay exact. Where the values
+are spread over a factor of 10¹² (a nanosecond to a quarter of an hour) there are some 2,800 buckets, and that
 is all the memory that an interval can take.
 """
 
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from hushar.sinks.interface import Distribution
 
 EXACT_VALUES: Final = 4096
-GROWTH: Final = 1.02
-"""√1.02 − 1 < 1 %: the middle of a bucket is no further from any value in it."""
+GROWTH: Final = 1.01
+"""The mean of a bucket is in it, and so no further than that from any of its values."""
 LEAST: Final = 1e-6
 GREATEST: Final = 1e15
 """Values outside are counted as these: in microseconds, 30 years. Bounds the number of buckets."""
@@ -35,8 +35,8 @@ class Histogram:
         self._times: list[int] = []
         """How often each of these."""
         self._zeros = 0
-        self._buckets: dict[int, int] = {}
-        """log(value) / log(GROWTH), rounded down → how many values."""
+        self._buckets: dict[int, tuple[int, float]] = {}
+        """log(value) / log(GROWTH), rounded down → how many values, and their sum."""
         self._least = math.inf
         self._greatest = 0.0
 
@@ -67,9 +67,12 @@ class Histogram:
         indexes = np.floor(np.log(np.clip(values, LEAST, GREATEST)) / _LOG_GROWTH).astype(np.int64)
         found, places = np.unique(indexes, return_inverse=True)
         counts = np.zeros(len(found), np.int64)
+        sums = np.zeros(len(found))
         np.add.at(counts, places, times)
-        for index, count in zip(found.tolist(), counts.tolist(), strict=True):
-            self._buckets[index] = self._buckets.get(index, 0) + count
+        np.add.at(sums, places, values * times)
+        for index, count, total in zip(found.tolist(), counts.tolist(), sums.tolist(), strict=True):
+            known = self._buckets.get(index, (0, 0.0))
+            self._buckets[index] = known[0] + count, known[1] + total
 
     def distribution(self, name: str, unit: str) -> Distribution | None:
         """The values so far; None if there are none."""
@@ -91,22 +94,23 @@ class Histogram:
         return values[kept], np.array(self._times, np.int64)[kept]
 
     def _folded(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Ascending values, and how often each: zero, the least, the buckets' middles, the greatest."""
+        """Ascending values, and how often each: zero, the least, the buckets' means, the greatest."""
         pairs = [(0.0, self._zeros)] if self._zeros else []
         buckets = dict(sorted(self._buckets.items()))
         if buckets:
             first, last = next(iter(buckets)), next(reversed(buckets))
             # The two extremes are taken out of their buckets, to stand for themselves.
-            ends = [first, last] if first != last or buckets[first] > 1 else [first]
-            for index in ends:
-                buckets[index] -= 1
             pairs.append((self._least, 1))
-            pairs.extend((self._middle(index), count) for index, count in buckets.items() if count)
-            if len(ends) > 1:
+            buckets[first] = buckets[first][0] - 1, buckets[first][1] - self._least
+            has_greatest = buckets[last][0] > 0
+            if has_greatest:
+                buckets[last] = buckets[last][0] - 1, buckets[last][1] - self._greatest
+            pairs.extend((self._mean(count, total), count) for count, total in buckets.values() if count)
+            if has_greatest:
                 pairs.append((self._greatest, 1))
         values, counts = zip(*pairs, strict=True)
         return np.array(values, np.float64), np.array(counts, np.int64)
 
-    def _middle(self, index: int) -> float:
-        """A bucket's middle, kept between the least and the greatest value so that order holds."""
-        return min(max(math.pow(GROWTH, index + 0.5), self._least), self._greatest)
+    def _mean(self, count: int, total: float) -> float:
+        """Of a bucket, kept between the least and the greatest value so that rounding keeps their order."""
+        return min(max(total / count, self._least), self._greatest)

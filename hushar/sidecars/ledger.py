@@ -8,13 +8,14 @@ whenever somebody looks:
     accepted = delivered + spooled + dropped + dead_lettered
 
 A record is one call. What is on its way to the disk counts as in the channel until the write is done.
+Times are those of a clock that never goes back: nothing gets old, or young again, because somebody sets
+the clock of the machine.
 """
 
 import enum
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from hushar.sidecars.segment import CLOSING_BYTES, StoredSegment
 
@@ -59,6 +60,10 @@ class LogStatistics:
     """Whether the last attempt succeeded (or none was made)."""
     sink_errors: Mapping[str, int]
     """Failed attempts by reason: error, refused, segment_refused, unexpected."""
+    dead_letter_segments: int = 0
+    """Files in the spool's `dead-letter`, also those of former starts."""
+    crashes: int = 0
+    """How often a task of the log has failed and was started again."""
 
 
 @dataclass(slots=True)
@@ -67,7 +72,7 @@ class _Open:
 
     records: int = 0
     size_bytes: int = 0
-    opened_unix_seconds: float = 0.0
+    opened_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -75,6 +80,7 @@ class _Closed:
     stored: StoredSegment
     order: int
     """Of closing, over all workers."""
+    opened_at: float
     taken: bool = False
     """Somebody delivers, drops or moves it right now."""
 
@@ -87,11 +93,16 @@ class Ledger:
         self.delivered = 0
         self.dropped = dict.fromkeys(DropReason, 0)
         self.dead_lettered = 0
+        self.dead_letter_segments = 0
+        """Files set aside, also those found at the start."""
         self.queued_records = 0
         self.queued_bytes = 0
         self._open: dict[int, _Open] = {lane: _Open() for lane in range(1, lanes + 1)}
         self._stranded = _Open()
-        self._closed: dict[int, dict[Path, _Closed]] = {lane: {} for lane in self._open}
+        # By what stays the same of their names, in the order of closing.
+        self._closed: dict[int, dict[str, _Closed]] = {lane: {} for lane in self._open}
+        # Those of them that are not compressed: a long backlog is not gone through for each.
+        self._plain: dict[int, dict[str, _Closed]] = {lane: {} for lane in self._open}
         self._closed_bytes = 0
         self._closed_records = 0
         self._reserved_bytes = 0
@@ -142,28 +153,34 @@ class Ledger:
         finally:
             self._reserved_bytes -= size_bytes
 
-    def append(self, lane: int, records: int, size_bytes: int, now_unix_seconds: float) -> None:
+    def append(self, lane: int, records: int, size_bytes: int, now: float) -> None:
         """From the channel into the worker's open segment."""
         self.queued_records -= records
         self.queued_bytes -= size_bytes
         segment = self._open[lane]
         if not segment.records:
-            segment.opened_unix_seconds = now_unix_seconds
+            segment.opened_at = now
         segment.records += records
         segment.size_bytes += size_bytes
 
     def close(self, lane: int, stored: StoredSegment | None) -> None:
         """The worker's open segment is closed; `stored` is None if it was empty."""
-        self._open[lane] = _Open()
+        closed, self._open[lane] = self._open[lane], _Open()
         if stored is not None:
-            self._keep(lane, stored)
+            self._keep(lane, stored, closed.opened_at)
 
-    def strand(self, lane: int) -> None:
-        """The worker's open segment can be neither written nor closed: it waits for the next start."""
+    def end(self, lane: int, stored: StoredSegment, now: float) -> None:
+        """The worker's end marker, a segment without records, is in the spool."""
+        self._keep(lane, stored, now)
+
+    def strand(self, lane: int) -> int:
+        """The worker's open segment can be neither written nor closed: it waits for the next start. How many
+        records are in it."""
         left = self._open[lane]
         self._stranded.records += left.records
         self._stranded.size_bytes += left.size_bytes
         self._open[lane] = _Open()
+        return left.records
 
     def lose_open(self, lane: int, reason: DropReason) -> int:
         """The worker's open segment is lost; how many records that were."""
@@ -173,21 +190,27 @@ class Ledger:
 
     # Closed segments
 
-    def find(self, stored: StoredSegment) -> None:
+    def find(self, stored: StoredSegment, opened_at: float = 0.0) -> None:
         """In the spool at start. Segments of one worker stay with one worker, in their order."""
         self.accepted += stored.segment.batches
-        self._keep((stored.identity.worker - 1) % len(self._open) + 1, stored)
+        self._keep((stored.identity.worker - 1) % len(self._open) + 1, stored, opened_at)
 
     def find_torn(self, records: int) -> None:
         """Cut off at start."""
         self.accepted += records
         self.dropped[DropReason.TORN] += records
 
-    def _keep(self, lane: int, stored: StoredSegment) -> None:
+    def _keep(self, lane: int, stored: StoredSegment, opened_at: float) -> None:
         self._order += 1
-        self._closed[lane][stored.segment.path] = _Closed(stored, self._order)
+        entry = self._closed[lane][stored.identity.stem] = _Closed(stored, self._order, opened_at)
+        if stored.segment.compression == "none" and not stored.keeps_name:
+            self._plain[lane][stored.identity.stem] = entry
         self._closed_records += stored.segment.batches
         self._closed_bytes += stored.segment.size_bytes
+
+    def has_next(self, lane: int) -> bool:
+        """Whether `take_next` would give something."""
+        return any(not entry.taken for entry in self._closed[lane].values())
 
     def take_next(self, lane: int) -> StoredSegment | None:
         """The worker's oldest closed segment that nobody has taken; it is the caller's now."""
@@ -197,15 +220,20 @@ class Ledger:
                 return entry.stored
         return None
 
-    def take_oldest(self, opened_before_unix_micros: int | None = None) -> StoredSegment | None:
+    def take_plain(self, lane: int) -> StoredSegment | None:
+        """The same of those that are not compressed yet."""
+        for entry in self._plain[lane].values():
+            if not entry.taken:
+                entry.taken = True
+                return entry.stored
+        return None
+
+    def take_oldest(self, opened_before: float | None = None) -> StoredSegment | None:
         """The same over all workers: the one that was closed first, if it is old enough."""
         oldest: _Closed | None = None
         for entries in self._closed.values():
             first = next((entry for entry in entries.values() if not entry.taken), None)
-            if first is None or (
-                opened_before_unix_micros is not None
-                and first.stored.identity.opened_unix_micros >= opened_before_unix_micros
-            ):
+            if first is None or (opened_before is not None and first.opened_at >= opened_before):
                 continue
             if oldest is None or first.order < oldest.order:
                 oldest = first
@@ -217,8 +245,20 @@ class Ledger:
     def give_back(self, stored: StoredSegment) -> None:
         """It stays in the spool after all."""
         for entries in self._closed.values():
-            if entry := entries.get(stored.segment.path):
+            if entry := entries.get(stored.identity.stem):
                 entry.taken = False
+
+    def replace(self, stored: StoredSegment) -> None:
+        """A segment that somebody has taken is in another file now, of another size."""
+        for entries in self._closed.values():
+            if entry := entries.get(stored.identity.stem):
+                self._closed_bytes += stored.segment.size_bytes - entry.stored.segment.size_bytes
+                entry.stored = stored
+        self._forget_plain(stored)
+
+    def _forget_plain(self, stored: StoredSegment) -> None:
+        for entries in self._plain.values():
+            entries.pop(stored.identity.stem, None)
 
     def deliver(self, stored: StoredSegment) -> None:
         """The sink has it."""
@@ -228,13 +268,18 @@ class Ledger:
         """It is lost."""
         self.dropped[reason] += self._remove(stored)
 
-    def dead_letter(self, stored: StoredSegment) -> None:
-        """It is set aside."""
-        self.dead_lettered += self._remove(stored)
+    def dead_letter(self, stored: StoredSegment, records: int | None = None) -> None:
+        """It is set aside; or so many of its records are, and the sink has the others."""
+        removed = self._remove(stored)
+        aside = removed if records is None else min(records, removed)
+        self.dead_lettered += aside
+        self.dead_letter_segments += 1
+        self.delivered += removed - aside
 
     def _remove(self, stored: StoredSegment) -> int:
         for entries in self._closed.values():
-            entries.pop(stored.segment.path, None)
+            entries.pop(stored.identity.stem, None)
+        self._forget_plain(stored)
         self._closed_records -= stored.segment.batches
         self._closed_bytes -= stored.segment.size_bytes
         return stored.segment.batches
@@ -257,11 +302,8 @@ class Ledger:
         yield from self._open.values()
         yield self._stranded
 
-    def oldest_seconds(self, now_unix_seconds: float) -> float:
+    def oldest_seconds(self, now: float) -> float:
         """Age of the oldest segment on disk."""
-        opened = [segment.opened_unix_seconds for segment in self._open.values() if segment.records]
-        for entries in self._closed.values():
-            for entry in entries.values():
-                opened.append(entry.stored.identity.opened_unix_micros / 1e6)
-                break
-        return max(0.0, now_unix_seconds - min(opened)) if opened else 0.0
+        opened = [segment.opened_at for segment in self._open.values() if segment.records]
+        opened += [next(iter(entries.values())).opened_at for entries in self._closed.values() if entries]
+        return max(0.0, now - min(opened)) if opened else 0.0

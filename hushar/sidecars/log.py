@@ -1,10 +1,11 @@
 """The log sidecar: append → rotate → deliver → delete.
 
     outlet ─► channel ─► LogWorker ─► spool ─► Deliverer ─► sink
-              bounded    writing.py    on disk   delivery.py
+              bounded    writing.py    on disk   deliverer.py
 
 Each of `log.workers` workers has a writing half and a delivering half. They meet in the spool only:
-writing never waits for the sink. Where every record is, is in the books (ledger.py). Whoever holds
+writing never waits for the sink. Where every record is, is in the books (ledger.py). A half that fails is
+started again (supervise.py): the server has no part in it. Whoever holds
 the LogSidecar closes it once nothing more is logged; `run` then appends what is in the channel,
 delivers for at most `log.drain_seconds`, and returns. What is not delivered by then stays in the
 spool for the next start.
@@ -15,21 +16,25 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import trio
 
 from hushar.errors import ConfigurationError, Problem
-from hushar.sidecars.delivery import Deliverer, GuardedSink
+from hushar.sidecars.circuit import Circuit
+from hushar.sidecars.deliverer import Deliverer
+from hushar.sidecars.delivery import GuardedSink
 from hushar.sidecars.ledger import DropReason, Ledger, LogStatistics
 from hushar.sidecars.outlet import Bundle, LogChannelOutlet
 from hushar.sidecars.recovery import Recovered, recover
 from hushar.sidecars.segment import FileOperations, instance_name
 from hushar.sidecars.settings import LogSettings
 from hushar.sidecars.spool import SegmentWriter, SpoolLock
+from hushar.sidecars.supervise import Supervisor
 from hushar.sidecars.threads import RunInThread, own_threads
-from hushar.sidecars.writing import GATHER_SECONDS, Janitor, LogWorker, SpoolKeeper
+from hushar.sidecars.writing import FIRST_SECONDS, GATHER_SECONDS, Janitor, LogWorker, SpoolKeeper
 from hushar.sinks.interface import Counter, LogSink
 
 logger = logging.getLogger(__name__)
@@ -56,11 +61,12 @@ class LogSidecar:
         run_in_thread: RunInThread | None = None,
         files: FileOperations | None = None,
         gather_seconds: float = GATHER_SECONDS,
+        first_seconds: float = FIRST_SECONDS,
     ) -> None:
         """`instance` names this start of this server in SegmentInfo: no two starts may share one.
 
-        `random` samples and jitters; `wall_clock` (seconds since the epoch), `run_in_thread`, `files` and
-        `gather_seconds` are there for tests.
+        `random` samples and jitters; `wall_clock` (seconds since the epoch), `run_in_thread`, `files`,
+        `gather_seconds` and `first_seconds` are there for tests.
         """
         self._settings = settings
         self._spool_dir = spool_dir
@@ -71,8 +77,10 @@ class LogSidecar:
         self._run_in_thread = run_in_thread or own_threads(3 * settings.workers + 1)
         self._files = files or FileOperations()
         self._gather_seconds = gather_seconds
+        self._first_seconds = first_seconds
         self._ledger = Ledger(settings.workers)
-        self._sink = GuardedSink(sink, trio.current_time)
+        self._sink = GuardedSink(sink, settings, Circuit(self._random), trio.current_time)
+        self._supervisor = Supervisor()
         self._janitor = Janitor(self._ledger, self._run_in_thread, trio.current_time)
         # Bounded by the outlet, in bytes.
         self._send, self._receive = trio.open_memory_channel[Bundle](math.inf)
@@ -112,8 +120,11 @@ class LogSidecar:
             raise ConfigurationError([Problem("", "log.spool_dir", message)]) from error
 
     def _find(self, recovered: Recovered) -> None:
+        now, wall = trio.current_time(), self._wall_clock()
         for stored in recovered.segments:
-            self._ledger.find(stored)
+            age = max(0.0, wall - stored.identity.opened_unix_micros / 1e6)
+            self._ledger.find(stored, now - age)
+        self._ledger.dead_letter_segments = recovered.dead_letters
         if recovered.torn_records:
             self._ledger.find_torn(recovered.torn_records)
         if recovered.segments:
@@ -128,22 +139,37 @@ class LogSidecar:
         lanes = range(1, self._settings.workers + 1)
         deliverers = [self._deliverer(lane) for lane in lanes]
         keeper = SpoolKeeper(lock, self._run_in_thread)
+        keep = self._supervisor.keep
         async with trio.open_nursery() as delivering:
             for deliverer in deliverers:
-                await delivering.start(deliverer.run)
+                await delivering.start(keep, "delivering", deliverer.run)
             async with trio.open_nursery() as housekeeping:
                 if self._settings.spool_max_age_seconds is not None:
-                    await housekeeping.start(self._expire, self._settings.spool_max_age_seconds)
+                    expire = partial(self._expire, self._settings.spool_max_age_seconds)
+                    await housekeeping.start(keep, "dropping what is too old", expire)
                 async with trio.open_nursery() as writing, self._receive:
                     for lane, deliverer in zip(lanes, deliverers, strict=True):
                         worker = self._worker(lane, deliverer, keeper)
-                        await writing.start(worker.run, self._receive.clone())
+                        await writing.start(self._write, worker, self._receive.clone())
                     task_status.started()
                 housekeeping.cancel_scope.cancel()
             # The channel has ended, and everything that was in it is in closed segments.
             delivering.cancel_scope.deadline = trio.current_time() + self._settings.drain_seconds
+            # The end is worth an attempt at once.
+            self._sink.circuit.worked()
             for deliverer in deliverers:
                 deliverer.finish()
+
+    async def _write(
+        self,
+        worker: LogWorker,
+        channel: trio.MemoryReceiveChannel[Bundle],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        # Open for as long as the worker may be started again: a channel without receivers is an end.
+        async with channel:
+            await self._supervisor.keep("writing", partial(worker.run, channel), task_status=task_status)
 
     def _deliverer(self, lane: int) -> Deliverer:
         return Deliverer(
@@ -154,6 +180,7 @@ class LogSidecar:
             janitor=self._janitor,
             run_in_thread=self._run_in_thread,
             random=self._random,
+            files=self._files,
         )
 
     def _worker(self, lane: int, deliverer: Deliverer, keeper: SpoolKeeper) -> LogWorker:
@@ -173,19 +200,16 @@ class LogSidecar:
             janitor=self._janitor,
             keeper=keeper,
             run_in_thread=self._run_in_thread,
-            wall_clock=self._wall_clock,
             closed=deliverer.wake,
             gather_seconds=self._gather_seconds,
+            first_seconds=self._first_seconds,
         )
 
-    async def _expire(
-        self, max_age_seconds: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def _expire(self, max_age_seconds: float) -> None:
         """Drop what is older than `spool_max_age_seconds`, also while the sink is down."""
-        task_status.started()
         while True:
             await trio.sleep(EXPIRY_SECONDS)
-            before = int((self._wall_clock() - max_age_seconds) * 1e6)
+            before = trio.current_time() - max_age_seconds
             while (stored := self._ledger.take_oldest(before)) is not None:
                 await self._janitor.drop(stored, DropReason.TOO_OLD)
 
@@ -200,10 +224,12 @@ class LogSidecar:
             dead_lettered_records=ledger.dead_lettered,
             queued_bytes=ledger.queued_bytes,
             spool_bytes=ledger.spool_bytes,
-            oldest_seconds=ledger.oldest_seconds(self._wall_clock()),
+            oldest_seconds=ledger.oldest_seconds(trio.current_time()),
             sink=self._sink.description,
             sink_up=self._sink.up,
             sink_errors=dict(self._sink.errors),
+            dead_letter_segments=ledger.dead_letter_segments,
+            crashes=self._supervisor.crashes,
         )
 
     def counters(self) -> tuple[Counter, ...]:

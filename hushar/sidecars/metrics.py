@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Final
 
 import trio
 
-from hushar.errors import ConfigurationError, SinkError
+from hushar.errors import ConfigurationError, SinkError, SinkRefused
 from hushar.records import BatchMetrics
-from hushar.sidecars.aggregate import Aggregate, Deltas
+from hushar.sidecars.aggregate import Aggregate, Deltas, added
+from hushar.sidecars.durations import Durations
 from hushar.sidecars.outlet import MetricsChannelOutlet, ValueBudget, values_in
 from hushar.sidecars.settings import MetricsSettings
 from hushar.sidecars.throttle import Throttle
@@ -34,6 +36,11 @@ LINGER_SECONDS = 0.02
 than the batch's measurement."""
 BATCHES_AT_ONCE = 256
 """The most that are taken without letting the event loop go: some milliseconds."""
+
+BUSY: Final = "busy"
+"""Why a batch was lost: the one before it still waits."""
+REASONS: Final = (BUSY, "error", "refused", "unexpected")
+"""Beside that: a time-out or an outage; everything is refused until someone acts; what no sink may raise."""
 
 Totals = Callable[[], Iterable[Counter]]
 """A source of running totals, such as `LogSidecar.counters`; asked once an interval, in the event loop."""
@@ -52,8 +59,10 @@ class MetricsStatistics:
     """Since the start: they found the channel full."""
     emitted_batches: Mapping[str, int]
     """By sink, since the start."""
-    sink_errors: Mapping[str, int]
-    """Batches that were lost, by sink, since the start."""
+    sink_errors: Mapping[str, Mapping[str, int]]
+    """Batches that were lost, by sink and reason, since the start."""
+    sinks_up: Mapping[str, bool]
+    """By sink: whether the last attempt succeeded, or none was made."""
 
 
 class _Emitter:
@@ -62,11 +71,16 @@ class _Emitter:
     def __init__(self, name: str, sink: MetricSink, clock: Callable[[], float]) -> None:
         self.name = name
         self.emitted = 0
-        self.errors = 0
+        self.errors = dict.fromkeys(REASONS, 0)
+        """Batches that were lost, by reason."""
+        self.up = True
+        """Whether the last attempt succeeded."""
         self._sink = sink
         self._is_open = False
         self._throttle = Throttle(clock)
         self._send, self._receive = trio.open_memory_channel[MetricBatch](1)
+        self._missed: tuple[Counter, ...] = ()
+        """What was counted in intervals that found the sink busy: goes with the next one."""
 
     async def open(self) -> None:
         """Open the sink. Raises ConfigurationError; any other failure is an outage, met later."""
@@ -76,14 +90,18 @@ class _Emitter:
         except ConfigurationError:
             raise
         except Exception as error:
-            self._failed(error)
+            self._failed(error, _reason(error))
 
     def put(self, batch: MetricBatch) -> None:
-        """Hand the batch over, without waiting."""
+        """Hand the batch over, without waiting. Of one that finds another waiting the counters are kept."""
+        if self._missed:
+            batch = replace(batch, counters=added((*self._missed, *batch.counters)))
         try:
             self._send.send_nowait(batch)
+            self._missed = ()
         except trio.WouldBlock:
-            self._failed(SinkError("still busy with the interval before"))
+            self._missed = batch.counters
+            self._failed(SinkError("still busy with the interval before"), BUSY)
 
     def finish(self) -> None:
         """No more batches will come."""
@@ -99,11 +117,13 @@ class _Emitter:
                     self._is_open = True
                 await self._sink.emit(batch)
                 self.emitted += 1
+                self.up = True
             except Exception as error:
-                self._failed(error)
+                self._failed(error, _reason(error))
 
-    def _failed(self, error: Exception) -> None:
-        self.errors += 1
+    def _failed(self, error: Exception, reason: str) -> None:
+        self.errors[reason] += 1
+        self.up = False
         if failures := self._throttle.due():
             logger.warning(
                 "metrics: sink %s failed (%d times): %s",
@@ -122,6 +142,12 @@ class _Emitter:
                 logger.warning("metrics: sink %s: closing: %s", self.name, error, exc_info=error)
 
 
+def _reason(error: Exception) -> str:
+    if isinstance(error, (SinkRefused, ConfigurationError)):
+        return "refused"
+    return "error" if isinstance(error, SinkError) else "unexpected"
+
+
 class MetricsSidecar:
     """The metrics of one server. Does nothing before `run`; only one `run` an instance."""
 
@@ -135,11 +161,13 @@ class MetricsSidecar:
         totals: Sequence[Totals] = (),
         gauges: Sequence[Gauges] = (),
         kernel: str = "",
+        durations: Durations | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """`sinks`: by the names of `metrics.sinks`. `totals`: what else is counted in the server;
         emitted is what was added. `gauges`: what is emitted as it is. `kernel`: which one computes here,
-        in every batch as the label of a gauge.
+        in every batch as the label of a gauge. `durations`: where what is measured is counted for good,
+        beside the intervals.
         """
         self._settings = settings
         self._dimensions = {"ModelId": model_id, **settings.dimensions}
@@ -149,7 +177,8 @@ class MetricsSidecar:
         self._constant = (Counter("Kernel", 1, {"kernel": kernel}),) if kernel else ()
         self._wall_clock = wall_clock
         self._emitters = [_Emitter(name, sink, trio.current_time) for name, sink in sinks.items()]
-        self._aggregate = Aggregate()
+        self._durations = durations
+        self._aggregate = Aggregate(durations)
         self._deltas = Deltas()
         self._started_at = 0.0
         self._budget = ValueBudget(settings.queue_values)
@@ -215,10 +244,12 @@ class MetricsSidecar:
                     await self._closing.wait()
 
     def catch_up(self) -> None:
-        """Take into account what is still in the channel; for whoever reads what was measured."""
+        """Take into account what is still in the channel; for whoever reads what was measured, or the
+        durations."""
         with suppress(trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
             while True:
                 self._add(self._rest.receive_nowait())
+        self._aggregate.fold()
 
     def _add(self, metrics: BatchMetrics) -> None:
         self._aggregate.add(metrics)
@@ -238,30 +269,35 @@ class MetricsSidecar:
     def _emit(self) -> None:
         """Close the interval and hand it to the sinks, if anything happened or is under way in it."""
         self.catch_up()
-        aggregate, self._aggregate = self._aggregate, Aggregate()
+        aggregate, self._aggregate = self._aggregate, Aggregate(self._durations)
         started_at, self._started_at = self._started_at, self._wall_clock()
         totals = [counter for source in self._totals for counter in source()]
+        gauges = [gauge for source in self._gauges for gauge in source()]
+        distributions = aggregate.distributions()
+        counters = aggregate.counters() + self._deltas.since_last([*totals, *self.counters()])
+        # Calls that hang end nowhere and count nowhere: without the gauges they would not be seen.
+        if not (distributions or counters or any(gauge.value for gauge in gauges)):
+            return
         batch = MetricBatch(
             namespace=self._settings.namespace,
             dimensions=self._dimensions,
             start_unix_seconds=started_at,
             end_unix_seconds=self._started_at,
-            distributions=aggregate.distributions(),
-            counters=aggregate.counters() + self._deltas.since_last([*totals, *self.counters()]),
-            gauges=tuple(gauge for source in self._gauges for gauge in source()),
+            distributions=distributions,
+            counters=counters,
+            gauges=(*gauges, *self._constant),
             model_version=self._model_version,
         )
-        # Calls that hang end nowhere and count nowhere: without the gauges they would not be seen.
-        if not (batch.distributions or batch.counters or any(gauge.value for gauge in batch.gauges)):
-            return
-        batch = replace(batch, gauges=(*batch.gauges, *self._constant))
         for emitter in self._emitters:
             emitter.put(batch)
 
     def counters(self) -> tuple[Counter, ...]:
         """The sidecar's own running totals."""
         dropped = Counter("MetricValuesDropped", self._budget.dropped, {})
-        errors = [Counter("SinkErrors", emitter.errors, {"sink": emitter.name}) for emitter in self._emitters]
+        errors = [
+            Counter("SinkErrors", sum(emitter.errors.values()), {"sink": emitter.name})
+            for emitter in self._emitters
+        ]
         return (dropped, *errors)
 
     def statistics(self) -> MetricsStatistics:
@@ -270,5 +306,6 @@ class MetricsSidecar:
             queued_values=self._budget.queued,
             dropped_values=self._budget.dropped,
             emitted_batches={emitter.name: emitter.emitted for emitter in self._emitters},
-            sink_errors={emitter.name: emitter.errors for emitter in self._emitters},
+            sink_errors={emitter.name: dict(emitter.errors) for emitter in self._emitters},
+            sinks_up={emitter.name: emitter.up for emitter in self._emitters},
         )

@@ -3,7 +3,9 @@
 An open segment is what a crash leaves. Its last record may be torn, and after a power cut anything
 may stand in its last blocks, and in a closed one's; there is no checksum, damage shows as a record that
 does not decode. The file is cut before the first such record, because one of them would make the whole
-file unreadable.
+file unreadable. A compressed file has a checksum; of one that is damaged, what can be read of it is kept.
+
+The worker whose segment was open writes no more: it gets the end marker that it could not leave.
 Blocking; run before anything is written.
 """
 
@@ -11,15 +13,26 @@ import contextlib
 import logging
 import mmap
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from google.protobuf.message import DecodeError, Message
 
+from hushar.decompression import Damaged
 from hushar.proto import structs_pb2
-from hushar.sidecars.segment import SegmentIdentity, StoredSegment, parse_name, stored_segment
+from hushar.sidecars.segment import (
+    FileOperations,
+    SegmentIdentity,
+    SegmentName,
+    StoredSegment,
+    parse_name,
+    stored_segment,
+)
+from hushar.sidecars.spool import DEAD_LETTER, MARKED_SEGMENTS, PARTIAL_SUFFIX, write_end, write_file
+from hushar.sinks.compression import read_file
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +70,8 @@ class Recovered:
     """Oldest first."""
     torn_records: int
     """Records that were cut off: their bytes were never complete."""
+    dead_letters: int = 0
+    """Segments in `dead-letter`: they are not among the others."""
 
 
 def scan(data: Buffer) -> Scan:
@@ -130,32 +145,99 @@ def recover(directory: Path) -> Recovered:
     """
     segments: list[StoredSegment] = []
     torn_records = 0
-    for path in sorted(directory.iterdir()):
-        parsed = parse_name(path.name)
-        if parsed is None or not path.is_file():
-            continue
-        identity, batches = parsed
+    opened: set[tuple[str, int]] = set()
+    for path, name in _named(directory):
         try:
-            stored, torn = _recover(path, identity, batches)
+            stored, torn = _recover(path, name)
+        except FileNotFoundError:
+            # The plain file of a compressed one.
+            continue
         except OSError as error:
             logger.warning("log: %s: cannot be recovered, it is left there: %s", path, error)
             continue
         torn_records += torn
+        if name.batches is None:
+            opened.add((name.identity.instance, name.identity.worker))
         if stored is not None:
-            segments.append(stored)
+            segments.append(replace(stored, keeps_name=name.batches is not None))
+    segments += _ends(directory, segments, opened)
     segments.sort(key=lambda stored: (stored.identity.opened_unix_micros, stored.identity.number))
-    return Recovered(tuple(segments), torn_records)
+    return Recovered(tuple(segments), torn_records, len(dead_letters(directory)))
 
 
-def _recover(path: Path, identity: SegmentIdentity, batches: int | None) -> tuple[StoredSegment | None, int]:
+def _named(directory: Path) -> list[tuple[Path, SegmentName]]:
+    """The files of the spool that are segments, compressed ones first: they have taken the place of those
+    that they were made of. What was being written when a crash came is deleted."""
+    found = []
+    for path in sorted(directory.iterdir()):
+        if not path.is_file():
+            continue
+        if (name := parse_name(path.name)) is not None:
+            found.append((path, name))
+        elif parse_name(path.name.removesuffix(PARTIAL_SUFFIX)) is not None:
+            with contextlib.suppress(OSError):
+                path.unlink()
+    return sorted(found, key=lambda each: each[1].compression == "none")
+
+
+def dead_letters(directory: Path) -> list[StoredSegment]:
+    """What lies in the spool's `dead-letter`, oldest first; nothing if that cannot be read."""
+    found = []
+    with contextlib.suppress(OSError):
+        for path in (directory / DEAD_LETTER).iterdir():
+            name = parse_name(path.name)
+            if name is not None and name.batches is not None:
+                size = path.stat().st_size
+                found.append(stored_segment(path, name.identity, name.batches, size, name.compression))
+    return sorted(found, key=lambda stored: (stored.identity.opened_unix_micros, stored.identity.number))
+
+
+def _ends(
+    directory: Path, segments: Sequence[StoredSegment], opened: set[tuple[str, int]]
+) -> Iterator[StoredSegment]:
+    """The end markers of workers that were interrupted, which are those in `opened`."""
+    for instance, worker in sorted(opened):
+        own = [
+            stored
+            for stored in segments
+            if (stored.identity.instance, stored.identity.worker) == (instance, worker)
+        ]
+        last = max(own, key=lambda stored: stored.identity.number, default=None)
+        if last is None or not last.segment.batches:
+            continue
+        identity = last.identity.end(last.segment.batches, str(uuid.uuid4()))
+        if identity.number <= MARKED_SEGMENTS:
+            continue
+        try:
+            yield write_end(directory, identity, FileOperations(), sync=True)
+        except (OSError, ValueError) as error:
+            # ValueError: a number that no SegmentInfo can hold, in a name that somebody has made up.
+            logger.warning("log: %s, worker %d, gets no end marker: %s", instance, worker, error)
+
+
+def _recover(path: Path, name: SegmentName) -> tuple[StoredSegment | None, int]:
     """The segment as it can be delivered, if there is one, and how many records it has lost.
 
-    `batches`: how many records are in it by its name, None if it was not closed. A name says so with
-    certainty, but after a power cut (`fsync = "never"`) its bytes may never have reached the disk.
+    A name says with certainty how many records are in the file, but after a power cut (`fsync = "never"`)
+    its bytes may never have reached the disk.
     """
+    identity, batches, compression = name
+    plain = path.with_name(identity.closed_name(batches or 0))
+    if compression != "none" and batches is not None:
+        if _is_whole(path, name):
+            plain.unlink(missing_ok=True)
+            return stored_segment(path, identity, batches, path.stat().st_size, compression), 0
+        if plain.exists():
+            # Still there, and its turn comes.
+            path.unlink()
+            return None, 0
+        _decompress(path, plain, name)
+        path.unlink()
+        path = plain
     found = _scan_file(path)
-    if batches and found.records == batches and found.whole_bytes == path.stat().st_size:
-        return stored_segment(path, identity, batches, found.whole_bytes), 0
+    size = path.stat().st_size
+    if batches is not None and found.records == batches and found.whole_bytes == size and size:
+        return stored_segment(path, identity, batches, size), 0
     lost = found.torn_records if batches is None else max(0, batches - found.records)
     if lost:
         logger.warning("log: %s: torn at byte %d, %d records lost", path, found.whole_bytes, lost)
@@ -163,6 +245,25 @@ def _recover(path: Path, identity: SegmentIdentity, batches: int | None) -> tupl
         path.unlink()
         return None, lost
     return _repair(path, identity, found), lost
+
+
+def _is_whole(path: Path, name: SegmentName) -> bool:
+    try:
+        for _ in read_file(path, name.compression):
+            pass
+    except Damaged:
+        return False
+    return True
+
+
+def _decompress(path: Path, plain: Path, name: SegmentName) -> None:
+    """As far as that goes."""
+
+    def pieces() -> Iterator[bytes]:
+        with contextlib.suppress(Damaged):
+            yield from read_file(path, name.compression)
+
+    write_file(plain, pieces(), FileOperations(), sync=True)
 
 
 def _repair(path: Path, identity: SegmentIdentity, found: Scan) -> StoredSegment:

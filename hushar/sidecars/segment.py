@@ -4,7 +4,7 @@ A segment is a file that holds one `InferenceLogs` message at every record bound
 appending is writing, cutting is truncating. While it is open its name ends in `.open`:
 
     INSTANCE.wWORKER.sNUMBER.tTOTAL.UUID_MICROS.open
-    INSTANCE.wWORKER.sNUMBER.tTOTAL.UUID_MICROS.nBATCHES.pb
+    INSTANCE.wWORKER.sNUMBER.tTOTAL.UUID_MICROS.nBATCHES.pb[.gz|.zst]
 
 TOTAL is how many batches the worker had written to earlier segments, so that a segment found after a
 crash can still be given its SegmentInfo; uuid and time make the key, fixed when it is opened, so that
@@ -16,16 +16,17 @@ import logging
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from hushar.proto import structs_pb2
 from hushar.records import each_record
 from hushar.sidecars.appending import AppendedFile, Stage
+from hushar.sinks.compression import SUFFIXES
 from hushar.sinks.disk import sync_directory
-from hushar.sinks.interface import Segment
+from hushar.sinks.interface import Compression, Segment
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +39,10 @@ CLOSING_BYTES: Final = 256
 _NAME: Final = re.compile(
     r"(?P<instance>[A-Za-z0-9_-]{1,64})\.w(?P<worker>\d{1,10})\.s(?P<number>\d{1,20})\.t(?P<total>\d{1,20})"
     r"\.(?P<unique>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})_(?P<micros>\d{1,20})"
-    r"(?:\.n(?P<batches>\d{1,20})\.pb|\.open)",
+    r"(?:\.n(?P<batches>\d{1,20})\.pb(?P<suffix>\.gz|\.zst)?|\.open)",
     re.ASCII,
 )
+_COMPRESSIONS: Final = {suffix: compression for compression, suffix in SUFFIXES.items()}
 
 # What a name may say: what SegmentInfo can hold, with room left to add up, and a date can say.
 _MAX_WORKER: Final = 2**32 - 1
@@ -99,13 +101,27 @@ class SegmentIdentity:
         """The file's name until it is closed."""
         return self.stem + OPEN_SUFFIX
 
-    def closed_name(self, batches: int) -> str:
+    def closed_name(self, batches: int, compression: Compression = "none") -> str:
         """The file's name once it is closed with this many batches."""
-        return f"{self.stem}.n{batches}.pb"
+        return f"{self.stem}.n{batches}.pb{SUFFIXES[compression]}"
+
+    def end(self, batches: int, unique: str) -> "SegmentIdentity":
+        """The end marker of the worker whose last segment this is, with so many batches (see `info`).
+
+        It lies beside that segment: who reads the one partition reads the other.
+        """
+        return SegmentIdentity(
+            instance=self.instance,
+            worker=self.worker,
+            number=self.number + (batches > 0),
+            total_before=self.total_before + batches,
+            unique=unique,
+            opened_unix_micros=max(0, self.opened_unix_micros - 1),
+        )
 
     @property
     def key(self) -> str:
-        """Where it is delivered to, relative to the sink's root (CONTRACT.md 4)."""
+        """Where it is delivered to, relative to the sink's root (CONTRACT.md 4), if it is not compressed."""
         opened = datetime.fromtimestamp(self.opened_unix_micros // 1_000_000, UTC)
         return (
             f"year={opened:%Y}/month={opened:%m}/day={opened:%d}/hour={opened:%H}/mi={opened:%M}"
@@ -113,7 +129,10 @@ class SegmentIdentity:
         )
 
     def info(self, batches: int) -> bytes:
-        """The serialized SegmentInfo, with field 16's tag and length: it can be appended as it is."""
+        """The serialized SegmentInfo, with field 16's tag and length: it can be appended as it is.
+
+        A whole message too: with 0 batches it is the end marker of a worker that writes no more.
+        """
         info = structs_pb2.SegmentInfo(
             instance=self.instance,
             worker=self.worker,
@@ -131,27 +150,43 @@ class StoredSegment:
     identity: SegmentIdentity
     segment: Segment
     """What a sink is given."""
+    keeps_name: bool = field(default=False, compare=False)
+    """Found closed at the start: it may be at its destination already, only the answer was lost. Compressed,
+    and so under another name, it would be there twice."""
 
 
-def stored_segment(path: Path, identity: SegmentIdentity, batches: int, size_bytes: int) -> StoredSegment:
+def stored_segment(
+    path: Path,
+    identity: SegmentIdentity,
+    batches: int,
+    size_bytes: int,
+    compression: Compression = "none",
+) -> StoredSegment:
     """The closed segment in the file `path`."""
     return StoredSegment(
         identity,
         Segment(
             path=path,
-            key=identity.key,
+            key=identity.key + SUFFIXES[compression],
             size_bytes=size_bytes,
             batches=batches,
             opened_unix_micros=identity.opened_unix_micros,
+            compression=compression,
         ),
     )
 
 
-def parse_name(name: str) -> tuple[SegmentIdentity, int | None] | None:
-    """What a file's name says: the identity, and how many batches (None while it is open).
+class SegmentName(NamedTuple):
+    """What the name of a segment's file says."""
 
-    None for a name that is no segment's: also for one with a number that no segment can have.
-    """
+    identity: SegmentIdentity
+    batches: int | None
+    """None while it is open."""
+    compression: Compression
+
+
+def parse_name(name: str) -> SegmentName | None:
+    """What a file's name says; None for one that is no segment's, or has a number that none can have."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None
@@ -171,7 +206,7 @@ def parse_name(name: str) -> tuple[SegmentIdentity, int | None] | None:
         and identity.opened_unix_micros <= _MAX_MICROS
         and (batches or 0) <= _MAX_BATCHES
     )
-    return (identity, batches) if possible else None
+    return SegmentName(identity, batches, _COMPRESSIONS[match["suffix"] or ""]) if possible else None
 
 
 @dataclass(frozen=True, slots=True)

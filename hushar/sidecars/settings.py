@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from hushar.sidecars.segment import CLOSING_BYTES
+from hushar.sinks.interface import Compression
 
 MIB = 1024 * 1024
 
@@ -42,6 +43,9 @@ class LogSettings:
     retry_max_seconds: float = 30.0
     refused_retry_seconds: float = 60.0
     drain_seconds: float = 10.0
+    compression: Compression = "none"
+    compression_level: int | None = None
+    """None: the library's own."""
 
 
 def spool_problem(settings: LogSettings) -> str | None:

@@ -2,6 +2,8 @@
 
     SPOOL/lock                held (flock) while a process uses the directory; its pid is in it
     SPOOL/….open, ….pb        segments under way and closed ones (hushar.sidecars.segment)
+    SPOOL/….pb.gz, ….pb.zst   closed ones that are compressed already
+    SPOOL/….partial           what is being written beside a segment, and is nothing until it is renamed
     SPOOL/dead-letter/….pb    those that the sink refused `log.max_attempts` times
 
 Plain, blocking file operations, to be run in a thread; what they mean for the counts is the ledger's
@@ -14,7 +16,7 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,9 +29,16 @@ from hushar.sidecars.segment import (
     SegmentIdentity,
     StoredSegment,
     instance_name,
+    stored_segment,
 )
+from hushar.sinks.compression import compressed
+from hushar.sinks.disk import sync_directory
+from hushar.sinks.interface import Compression
 
 DEAD_LETTER: Final = "dead-letter"
+PARTIAL_SUFFIX: Final = ".partial"
+MARKED_SEGMENTS: Final = 2
+"""A worker that has written so many segments leaves an end marker: a short run leaves one file."""
 LOCAL_SPOOL: Final = ".spool"
 
 _KEY: Final = "log.spool_dir"
@@ -152,6 +161,12 @@ class SegmentWriter:
         self._segment: OpenSegment | None = None
         self._segments = 0
         self._total = 0
+        self._last: tuple[SegmentIdentity, int] | None = None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the open segment, or else the next one, is this worker's first."""
+        return self._segments == 0
 
     @property
     def is_open(self) -> bool:
@@ -224,6 +239,19 @@ class SegmentWriter:
         self._count(segment)
         return segment.close(sync=sync)
 
+    def end(self, *, sync: bool) -> StoredSegment | None:
+        """The end marker, where there are two segments or more: a closed one without records, whose
+        SegmentInfo has the number and the total of what this worker has written, the open segment
+        included. Nothing must be appended after it. Raises OSError.
+        """
+        segments, last = self._segments, self._last
+        if self._segment is not None and self._segment.batches:
+            segments, last = segments + 1, (self._segment.identity, self._segment.batches)
+        if last is None or segments < MARKED_SEGMENTS:
+            return None
+        identity, batches = last
+        return write_end(self._directory, identity.end(batches, str(uuid.uuid4())), self._files, sync=sync)
+
     def abandon(self) -> None:
         """Leave the open segment, if there is one, as it is: the next start recovers it."""
         segment, self._segment = self._segment, None
@@ -233,8 +261,76 @@ class SegmentWriter:
 
     def _count(self, segment: OpenSegment) -> None:
         # A segment without records has no number: what is counted must be provable from the log.
-        self._segments += segment.batches > 0
+        if not segment.batches:
+            return
+        self._segments += 1
         self._total += segment.batches
+        self._last = segment.identity, segment.batches
+
+
+def write_end(
+    directory: Path, identity: SegmentIdentity, files: FileOperations, *, sync: bool
+) -> StoredSegment:
+    """A closed segment without records: the end marker `identity` (see SegmentWriter.end). Raises OSError."""
+    info = identity.info(0)
+    path = directory / identity.closed_name(0)
+    write_file(path, [info], files, sync=sync)
+    return stored_segment(path, identity, 0, len(info))
+
+
+def write_file(path: Path, pieces: Iterable[bytes], files: FileOperations, *, sync: bool) -> int:
+    """Write a file that is there as a whole or not at all; its size.
+
+    Raises OSError, and whatever `pieces` raises: then nothing is left.
+    """
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    size = 0
+    # Always the same name: what a crash has left is overwritten by the next attempt.
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        try:
+            for piece in pieces:
+                rest = memoryview(piece)
+                size += len(piece)
+                while rest:
+                    rest = rest[files.write(descriptor, rest) :]
+            if sync:
+                files.sync(descriptor)
+        finally:
+            os.close(descriptor)
+        partial.rename(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if sync:
+        sync_directory(path.parent)
+    return size
+
+
+def compress(
+    stored: StoredSegment,
+    compression: Compression,
+    level: int | None,
+    files: FileOperations,
+    *,
+    sync: bool,
+    pause: Callable[[], None] = lambda: None,
+) -> StoredSegment:
+    """Put the compressed segment in the place of the plain one.
+
+    `pause` is called again and again, and may raise to give up. Raises OSError; then the plain one stays.
+    """
+    segment = stored.segment
+    path = segment.path.with_name(stored.identity.closed_name(segment.batches, compression))
+
+    def pieces() -> Iterator[bytes]:
+        for piece in compressed(segment.path, compression, level):
+            pause()
+            yield piece
+
+    size = write_file(path, pieces(), files, sync=sync)
+    segment.path.unlink(missing_ok=True)
+    return stored_segment(path, stored.identity, segment.batches, size, compression)
 
 
 def discard(stored: StoredSegment) -> None:
@@ -245,6 +341,19 @@ def discard(stored: StoredSegment) -> None:
 def dead_letter(stored: StoredSegment) -> Path:
     """Set the segment aside, beside the others in the spool's `dead-letter`. Raises OSError."""
     path = stored.segment.path
-    directory = path.parent / DEAD_LETTER
+    return path.replace(_dead_letters(path.parent) / path.name)
+
+
+def dead_letter_rest(stored: StoredSegment, rest: bytes, batches: int, files: FileOperations) -> Path:
+    """Set aside what is left of a segment, uncompressed records, and delete the segment. Raises OSError."""
+    directory = _dead_letters(stored.segment.path.parent)
+    path = directory / stored.identity.closed_name(batches)
+    write_file(path, [rest], files, sync=True)
+    discard(stored)
+    return path
+
+
+def _dead_letters(spool: Path) -> Path:
+    directory = spool / DEAD_LETTER
     directory.mkdir(mode=0o700, exist_ok=True)
-    return path.replace(directory / path.name)
+    return directory

@@ -32,3 +32,13 @@ def own_threads(limit: int) -> RunInThread:
         return await trio.to_thread.run_sync(function, *args, limiter=limiter)
 
     return run_in_thread
+
+
+def give_up_if_cancelled() -> None:
+    """To be called now and then by what takes long in a thread: raises trio.Cancelled where the task that
+    waits for it is cancelled. Does nothing elsewhere."""
+    try:
+        trio.from_thread.check_cancelled()
+    except RuntimeError:
+        # Not in a thread of trio's: a test runs it in line.
+        return

@@ -2,6 +2,9 @@
 
 A worker takes everything that waits in the channel, appends it with one write in a thread, and closes
 its segment by size or age. Nothing here knows of the sink, so that a sink that is down stops nothing.
+
+A worker's first segment is closed after FIRST_SECONDS: from then on whoever reads the log knows that there
+is such a worker. At its end stands a marker that says how many segments and batches there are in all.
 """
 
 import errno
@@ -31,6 +34,8 @@ GATHER_SECONDS = 0.025
 """How long records gather for one write where no response waits for it: a write costs a hop to a thread."""
 GATHERED_BYTES = 2 * 1024 * 1024
 """With so many in the channel a write is worth its hop."""
+FIRST_SECONDS = 2.0
+"""How old a worker's first segment gets: it is what announces the worker in the store."""
 
 
 class Janitor:
@@ -52,7 +57,7 @@ class Janitor:
         self._ledger.drop(stored, reason)
         self.warn(stored.segment.batches, reason)
 
-    def warn(self, records: int, reason: DropReason, error: OSError | None = None) -> None:
+    def warn(self, records: int, reason: DropReason, error: Exception | None = None) -> None:
         """Say now and then that records are being lost, and why."""
         if lost := self._throttle[reason].due(records):
             detail = f" ({error})" if error is not None else ""
@@ -93,9 +98,9 @@ class LogWorker:
         janitor: Janitor,
         keeper: SpoolKeeper,
         run_in_thread: RunInThread,
-        wall_clock: Callable[[], float],
         closed: Callable[[], None],
         gather_seconds: float = GATHER_SECONDS,
+        first_seconds: float = FIRST_SECONDS,
     ) -> None:
         self._lane = lane
         self._writer = writer
@@ -104,9 +109,9 @@ class LogWorker:
         self._janitor = janitor
         self._keeper = keeper
         self._run_in_thread = run_in_thread
-        self._wall_clock = wall_clock
         self._closed = closed
         self._gather_seconds = gather_seconds
+        self._first_seconds = min(first_seconds, settings.rotate_seconds)
         # Closed before the spool is full: what is open cannot be dropped, so there must be room for as
         # many open segments as there are workers, and one closed.
         self._segment_bytes = min(settings.rotate_bytes, settings.spool_max_bytes // (settings.workers + 1))
@@ -117,27 +122,42 @@ class LogWorker:
         self._gather_until = -math.inf
         self._syncing = trio.Lock()
         """Held while a segment is forced to the disk or closed: its file must stay open meanwhile."""
+        self._in_hand = _Hand()
 
-    async def run(
-        self,
-        channel: trio.MemoryReceiveChannel[Bundle],
-        *,
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        """Append until the channel ends, then close the segment. `channel` is this worker's clone."""
+    async def run(self, channel: trio.MemoryReceiveChannel[Bundle]) -> None:
+        """Append until the channel ends, then close the segment. `channel` is this worker's clone.
+
+        May be called again after it has raised: it goes on with what is in the channel then.
+        """
         try:
-            async with channel, trio.open_nursery() as nursery:
+            async with trio.open_nursery() as nursery:
                 if self._settings.fsync == "interval":
                     await nursery.start(self._sync_regularly)
-                task_status.started()
                 while (waiting := await self._receive(channel)) is not None:
                     await self._append(waiting)
                     if trio.current_time() >= self._rotate_at:
                         await self._rotate()
-                await self._rotate()
+                await self._end()
                 nursery.cancel_scope.cancel()
+        except* Exception as group:
+            self._crashed(group)
+            raise
         finally:
             self._writer.abandon()
+
+    def _crashed(self, error: Exception) -> None:
+        """Put the books right after a mistake that came in the middle of something.
+
+        What is in the open segment waits for the next start. What was taken from the channel and is not in
+        a segment is lost, for it may be what the mistake is about.
+        """
+        self._rotate_at = math.inf
+        self._writer.abandon()
+        self._left(error)
+        records, size = self._in_hand.left
+        if records:
+            self._lose(records, size, DropReason.DISK_FULL, error)
+        self._in_hand.told(self._in_hand.untold)
 
     async def _receive(self, channel: trio.MemoryReceiveChannel[Bundle]) -> list[Bundle] | None:
         """What waits in the channel; empty when it is time to rotate, None at the channel's end."""
@@ -161,6 +181,7 @@ class LogWorker:
                 ended = not waiting
         for bundle in waiting:
             bundle.taken = True
+        self._in_hand.take(waiting)
         self._gather_until = trio.current_time() + self._gather_seconds
         return None if ended else waiting
 
@@ -185,7 +206,7 @@ class LogWorker:
                     or size + len(record) > self._largest_bytes
                 ):
                     await self._write(records, count, size)
-                    _tell(whole)
+                    self._in_hand.told(whole)
                     records, whole, count, size = [], [], 0, 0
                 records.append(record)
                 size += len(record)
@@ -193,7 +214,7 @@ class LogWorker:
             whole.append(batch)
         if records:
             await self._write(records, count, size)
-        _tell(whole)
+        self._in_hand.told(whole)
 
     async def _write(self, records: Sequence[bytes], count: int, size: int) -> None:
         """One write: the records go from the channel into the segment, or are counted as lost.
@@ -215,9 +236,11 @@ class LogWorker:
                 # What is open cannot be dropped, but delivered it can be: that makes room.
                 await self._rotate()
             return
-        self._ledger.append(self._lane, appended.records, appended.size_bytes, self._wall_clock())
+        self._ledger.append(self._lane, appended.records, appended.size_bytes, now)
+        self._in_hand.give(appended.records, appended.size_bytes)
         if not was_open and self._writer.is_open:
-            self._rotate_at = now + self._settings.rotate_seconds
+            first = self._writer.is_first
+            self._rotate_at = now + (self._first_seconds if first else self._settings.rotate_seconds)
         if appended.error is not None:
             lost = count - appended.records
             self._lose(lost, size - appended.size_bytes, DropReason.DISK_FULL, appended.error)
@@ -248,9 +271,24 @@ class LogWorker:
                 return None
             await self._janitor.drop(victim, DropReason.SPOOL_FULL)
 
-    def _lose(self, records: int, size: int, reason: DropReason, error: OSError | None = None) -> None:
+    def _lose(self, records: int, size: int, reason: DropReason, error: Exception | None = None) -> None:
         self._ledger.lose(records, size, reason)
+        self._in_hand.give(records, size)
         self._janitor.warn(records, reason, error)
+
+    async def _end(self) -> None:
+        """Close the segment, with the end marker before it: a last segment that is missing shows."""
+        sync = self._settings.fsync != "never"
+        try:
+            marker = await self._run_in_thread(lambda: self._writer.end(sync=sync))
+        except Exception as error:
+            # Whatever it is: it must not keep the worker from ending.
+            logger.warning("log: worker %d ends without its marker: %s", self._lane, error)
+            marker = None
+        if marker is not None:
+            self._ledger.end(self._lane, marker, trio.current_time())
+            self._closed()
+        await self._rotate()
 
     async def _rotate(self) -> None:
         self._rotate_at = math.inf
@@ -278,10 +316,9 @@ class LogWorker:
             self._writer.abandon()
             self._left(error)
 
-    def _left(self, error: OSError | None) -> None:
+    def _left(self, error: Exception | None) -> None:
         """The open segment can be neither written nor closed: the next start recovers it."""
-        self._ledger.strand(self._lane)
-        if segments := self._stranding.due():
+        if self._ledger.strand(self._lane) and (segments := self._stranding.due()):
             logger.warning("log: %d segments are left for the next start to recover: %s", segments, error)
 
     async def _sync_regularly(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -298,6 +335,44 @@ class LogWorker:
                 except OSError as error:
                     if throttle.due():
                         logger.warning("log: fsync of a segment: %s", error)
+
+
+class _Hand:
+    """What a worker has taken from the channel: what of it is neither in a segment nor lost, and who has
+    not been told what became of it. Added up only when somebody asks."""
+
+    def __init__(self) -> None:
+        self._bundles: Sequence[Bundle] = ()
+        self._records = 0
+        self._size_bytes = 0
+        self._told = 0
+
+    def take(self, bundles: Sequence[Bundle]) -> None:
+        """Nothing is in hand before."""
+        self._bundles = bundles
+        self._records = self._size_bytes = self._told = 0
+
+    def give(self, records: int, size_bytes: int) -> None:
+        """So much of it is in its place."""
+        self._records += records
+        self._size_bytes += size_bytes
+
+    def told(self, batches: Sequence[LogBatch]) -> None:
+        """Tell the next batches."""
+        self._told += len(batches)
+        _tell(batches)
+
+    @property
+    def left(self) -> tuple[int, int]:
+        """Records and bytes that are in hand still."""
+        records = sum(batch.size for bundle in self._bundles for batch, _ in bundle.batches)
+        size = sum(bundle.size_bytes for bundle in self._bundles)
+        return records - self._records, size - self._size_bytes
+
+    @property
+    def untold(self) -> Sequence[LogBatch]:
+        """Who has not been told, in their order."""
+        return [batch for bundle in self._bundles for batch, _ in bundle.batches][self._told :]
 
 
 def _is_damaged(error: OSError | None) -> bool:

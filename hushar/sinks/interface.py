@@ -12,25 +12,34 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+Compression = Literal["none", "gzip", "zstd"]
+"""How the bytes of a segment's file are compressed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A closed segment: a file in the spool that holds one `InferenceLogs` message."""
+    """A closed segment: a file in the spool that holds one `InferenceLogs` message, perhaps compressed."""
 
     path: Path
-    """The file. A sink may move it away (a rename is a delivery); it must not change it."""
+    """The file. Its bytes are delivered as they are. A sink may move it away (a rename is a delivery); it
+    must not change it. One that needs the message itself reads it with `hushar.sinks.compression.read`."""
     key: str
-    """Relative name at the destination: `year=…/month=…/day=…/hour=…/mi=…/<uuid4>_<micros>.pb`,
-    always `/` between the parts. Fixed when the segment was opened: a repeated delivery has the
-    same key and overwrites its own object."""
+    """Relative name at the destination: `year=…/month=…/day=…/hour=…/mi=…/<uuid4>_<micros>.pb`, with `.gz`
+    or `.zst` behind it where the file is compressed, always `/` between the parts. A repeated delivery
+    has the same key and the same bytes, and overwrites its own object."""
     size_bytes: int
+    """Of the file."""
     batches: int
-    """Records (calls) in the file."""
+    """Records (calls) in the file. 0: the message has a SegmentInfo only, which says how many segments
+    and batches its worker has written in all. It is delivered like any other."""
     opened_unix_micros: int
+    compression: Compression = "none"
+    """Of the file."""
 
 
 class LogSink(ABC):

@@ -4,6 +4,7 @@ In line, because a virtual clock must not jump while a thread writes.
 """
 
 import errno
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager
@@ -89,18 +90,21 @@ class Bench:
     disk: Disk = field(default_factory=Disk)
     now: Callable[[], float] = lambda: OPENED / 1e6 + trio.current_time()
     gather_seconds: float = 0.0
+    first_seconds: float = math.inf
+    instance: str = "test-1"
 
     def sidecar(self, **settings: object) -> LogSidecar:
         return LogSidecar(
             LogSettings(**({"spool_min_free_bytes": 0, "fsync": "never"} | settings)),
             self.sink,
             self.spool,
-            instance="test-1",
+            instance=self.instance,
             random=Random(7),
             wall_clock=self.now,
             run_in_thread=in_line,
             files=self.disk.files,
             gather_seconds=self.gather_seconds,
+            first_seconds=self.first_seconds,
         )
 
     @asynccontextmanager
@@ -113,21 +117,25 @@ class Bench:
 
     @property
     def delivered(self) -> list[list[str]]:
-        """The request ids in each segment that the sink has, in the order of delivery."""
-        return [ids_in(content) for content in self.sink.segments.values()]
+        """The request ids in each segment that the sink has, in their order; without end markers."""
+        return [found for content in self.sink.segments.values() if (found := ids_in(content))]
 
     @property
     def delivered_ids(self) -> list[str]:
         return [request_id for segment in self.delivered for request_id in segment]
 
     def on_disk(self) -> list[str]:
-        return sorted(path.name for path in self.spool.rglob("*") if path.is_file() and path.name != "lock")
+        """Without end markers."""
+        files = [path.name for path in self.spool.rglob("*") if path.is_file() and path.name != "lock"]
+        return sorted(name for name in files if ".n0.pb" not in name)
 
-    def infos(self) -> list[tuple[str, int, int, int, int]]:
+    def infos(self, *, ends: bool = False) -> list[tuple[str, int, int, int, int]]:
+        """Of what the sink has, in the order of delivery; `ends`: of end markers too."""
         return [
             (info.instance, info.worker, info.segment, info.batches, info.total_batches)
             for content in self.sink.segments.values()
             for info in structs_pb2.InferenceLogs.FromString(content).segment_info
+            if ends or info.batches
         ]
 
 

@@ -44,7 +44,7 @@ class TestFew:
 
 class TestMany:
     @pytest.mark.parametrize("seed", range(3))
-    def test_quantiles_and_mean_are_within_one_per_cent_and_the_extremes_exact(self, seed):
+    def test_quantiles_are_within_one_per_cent_sum_and_extremes_exact(self, seed):
         random = Random(seed)
         values = [random.lognormvariate(4, 2) for _ in range(3 * EXACT_VALUES + 17)]
         distribution = made(values).distribution("x", "Microseconds")
@@ -52,7 +52,7 @@ class TestMany:
         assert distribution.count == len(values)
         assert distribution.values[0] == ordered[0]
         assert distribution.maximum == ordered[-1]
-        assert distribution.mean == pytest.approx(np.mean(values), rel=0.01)
+        assert float(distribution.values @ distribution.counts) == pytest.approx(math.fsum(values), rel=1e-12)
         for q in (0.001, 0.1, 0.5, 0.9, 0.99, 0.999):
             assert distribution.quantile(q) == pytest.approx(
                 ordered[math.ceil(q * len(values)) - 1], rel=0.01
@@ -68,11 +68,11 @@ class TestMany:
         assert np.all(np.diff(distribution.values) >= 0)
         assert distribution.count == 200_000
         assert np.all(distribution.counts >= 1)
-        assert len(distribution.values) < 2500
+        assert len(distribution.values) < 5000
 
     def test_memory_has_a_bound_whatever_the_values(self):
         histogram = made(10.0**exponent for exponent in range(-300, 301) for _ in range(EXACT_VALUES // 100))
-        assert len(histogram.distribution("x", "Microseconds").values) < 2500
+        assert len(histogram.distribution("x", "Microseconds").values) < 5000
 
     @settings(max_examples=50)
     @given(st.lists(st.sampled_from([0.0, 1e-9, 1.0, 1.005, 1.01, 7.7, 1e20]), min_size=2, max_size=12))
@@ -129,9 +129,9 @@ class TestTheSameSeveralTimes:
             together.add(value, times)
         each = made(value for value, times in pairs for _ in range(times))
         first, second = (one.distribution("x", "Microseconds") for one in (together, each))
-        assert first.values.tolist() == second.values.tolist()
+        assert first.values.tolist() == pytest.approx(second.values.tolist(), rel=1e-12)
         assert first.counts.tolist() == second.counts.tolist()
 
 
 def test_the_promise_of_one_per_cent_is_the_buckets():
-    assert math.sqrt(module.GROWTH) - 1 < 0.01
+    assert module.GROWTH - 1 <= 0.01 + 1e-15

@@ -1,5 +1,6 @@
 """Every accepted record is in one place, through every way that it can take."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,29 @@ class Books(RuleBasedStateMachine):
         self.ledger.find(stored(self.numbers, batches=batches, worker=worker))
         self.ledger.find_torn(torn)
 
+    @rule(lane=st.integers(1, 2))
+    def mark_the_end(self, lane):
+        self.numbers += 1
+        self.ledger.end(lane, stored(self.numbers, batches=0, worker=lane), 1.0)
+
+    @rule(lane=st.integers(1, 2), size=st.integers(1, 30))
+    def compress(self, lane, size):
+        plain = self.ledger.take_plain(lane)
+        if plain is None:
+            return
+        assert plain.segment.compression == "none"
+        made = replace(plain, segment=replace(plain.segment, compression="gzip", size_bytes=size))
+        before = self.ledger.spool_bytes
+        self.ledger.replace(made)
+        assert self.ledger.spool_bytes - before == size - plain.segment.size_bytes
+        self.ledger.give_back(made)
+
+    @rule(lane=st.integers(1, 2), records=st.integers(0, 9))
+    def set_a_part_aside(self, lane, records):
+        taken = self.ledger.take_next(lane)
+        if taken is not None:
+            self.ledger.dead_letter(taken, records)
+
     @rule(lane=st.integers(1, 2), fate=st.sampled_from(["deliver", "drop", "dead_letter", "give_back"]))
     def end(self, lane, fate):
         taken = self.ledger.take_next(lane)
@@ -123,9 +147,44 @@ class TestTaking:
 
     def test_the_oldest_is_left_alone_if_it_is_not_old_enough(self):
         ledger = Ledger(1)
-        ledger.close(1, stored(5))
-        assert ledger.take_oldest(5_000_000) is None
-        assert ledger.take_oldest(5_000_001) is not None
+        ledger.enqueue(1, 10)
+        ledger.append(1, 1, 10, 5.0)
+        ledger.close(1, stored(1))
+        assert ledger.take_oldest(5.0) is None
+        assert ledger.take_oldest(5.1) is not None
+
+    def test_what_is_not_compressed_is_found_behind_what_is(self):
+        ledger = Ledger(1)
+        plain = [stored(number) for number in (1, 2, 3)]
+        for each in plain:
+            ledger.find(each)
+        made = replace(plain[0], segment=replace(plain[0].segment, compression="gzip", size_bytes=4))
+        assert ledger.take_plain(1) is plain[0]
+        ledger.replace(made)
+        ledger.give_back(made)
+        assert ledger.spool_bytes == 24
+        assert ledger.take_plain(1) is plain[1]
+        ledger.give_back(plain[1])
+        assert ledger.take_next(1) is made
+        ledger.deliver(made)
+        assert (ledger.spool_bytes, ledger.delivered, ledger.spooled_records) == (20, 1, 2)
+
+    def test_of_a_segment_that_is_set_aside_in_part_the_sink_has_the_rest(self):
+        ledger = Ledger(1)
+        ledger.find(stored(1, batches=5))
+        ledger.dead_letter(ledger.take_next(1), 2)
+        assert (ledger.delivered, ledger.dead_lettered, ledger.dead_letter_segments) == (3, 2, 1)
+        assert (ledger.spooled_records, ledger.spool_bytes) == (0, 0)
+
+    def test_an_end_marker_is_delivered_before_the_segment_that_is_closed_after_it(self):
+        ledger = Ledger(1)
+        end, last = stored(3, batches=0), stored(2)
+        ledger.enqueue(1, 10)
+        ledger.append(1, 1, 10, 1.0)
+        ledger.end(1, end, 2.0)
+        ledger.close(1, last)
+        assert [ledger.take_next(1), ledger.take_next(1)] == [end, last]
+        assert ledger.spooled_records == 1
 
 
 class TestRoom:
@@ -169,7 +228,7 @@ def test_the_age_of_the_spool_is_that_of_its_oldest_segment():
     ledger.enqueue(1, 1)
     ledger.append(1, 1, 1, 90.0)
     assert ledger.oldest_seconds(100.0) == 10
-    ledger.find(stored(80, worker=2))
+    ledger.find(stored(1, worker=2), 80.0)
     assert ledger.oldest_seconds(100.0) == 20
     assert ledger.oldest_seconds(0.0) == 0
 

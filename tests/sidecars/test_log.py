@@ -23,6 +23,7 @@ from hushar.sidecars.segment import SegmentIdentity
 from hushar.sidecars.settings import LogSettings
 from hushar.sidecars.spool import SpoolLock
 from hushar.sinks.local import LocalLogSink
+from hushar.testing.fakes import message_in
 
 UUID = "0b2f1a52-7c53-4c34-9d3b-1f3f2d0c9a11"
 
@@ -215,6 +216,62 @@ class TestStatistics:
         }
 
 
+class TestClock:
+    """The wall clock names files; what is waited for is measured by one that cannot be set."""
+
+    @pytest.mark.parametrize("jump", [-400 * 86400, 400 * 86400])
+    async def test_a_clock_that_jumps_changes_names_and_nothing_else(
+        self, autojump_clock, bench, record, is_balanced, jump
+    ):
+        offset = [0.0]
+        steady = bench.now
+        bench.now = lambda: steady() + offset[0]
+        sidecar = bench.sidecar(rotate_seconds=10, spool_max_age_seconds=100, drain_seconds=0)
+        bench.sink.fail_next(10**4, SinkError("down"))
+        async with bench.running(sidecar):
+            sidecar.outlet(LogBatch((record("a"),)))
+            await trio.sleep(5)
+            offset[0] = jump
+            assert sidecar.statistics().oldest_seconds == pytest.approx(5)
+            await trio.sleep(6)
+            sidecar.outlet(LogBatch((record("b"),)))
+            await trio.sleep(11)
+            # Both are closed after ten seconds, and neither is too old.
+            assert [name.rpartition(".n")[2] for name in bench.on_disk()] == ["1.pb", "1.pb"]
+            assert is_balanced(sidecar)
+            await trio.sleep(80)
+            assert sidecar.statistics().dropped_records[DropReason.TOO_OLD] == 1
+            await trio.sleep(20)
+            assert sidecar.statistics().dropped_records[DropReason.TOO_OLD] == 2
+            assert is_balanced(sidecar)
+
+    async def test_the_minute_in_the_key_is_that_of_the_first_record(self, autojump_clock, bench, record):
+        """Over midnight, and whatever the clock says when it is closed or delivered."""
+        bench.now = lambda: 86_399.5 + trio.current_time() - begun
+        begun = trio.current_time()
+        async with bench.running(bench.sidecar(rotate_seconds=10)) as sidecar:
+            sidecar.outlet(LogBatch((record("a"),)))
+            await trio.sleep(11)
+            sidecar.outlet(LogBatch((record("b"),)))
+        folders = [key.rpartition("/")[0] for key in bench.sink.segments]
+        assert folders[0] == "year=1970/month=01/day=01/hour=23/mi=59"
+        assert folders[-1] == "year=1970/month=01/day=02/hour=00/mi=00"
+
+    async def test_what_is_found_at_the_start_has_its_age(self, autojump_clock, bench, record):
+        bench.sink.fail_next(10**4, SinkError("down"))
+        settings = {"rotate_bytes": 1, "spool_max_age_seconds": 100, "drain_seconds": 0}
+        async with bench.running(bench.sidecar(**settings)) as sidecar:
+            sidecar.outlet(LogBatch((record("a"),)))
+            await wait_all_tasks_blocked()
+        await trio.sleep(70)
+        async with bench.running(bench.sidecar(**settings)) as sidecar:
+            assert sidecar.statistics().oldest_seconds == pytest.approx(70)
+            await trio.sleep(28)
+            assert sidecar.statistics().spooled_records == 1
+            await trio.sleep(4)
+            assert sidecar.statistics().dropped_records[DropReason.TOO_OLD] == 1
+
+
 class TestLocalDisk:
     async def test_with_real_threads_and_the_local_sink_records_reach_their_files(self, tmp_path, record):
         settings = LogSettings(workers=2, rotate_bytes=2000, spool_min_free_bytes=0)
@@ -237,8 +294,10 @@ class TestLocalDisk:
 def logged(directory) -> list[str]:
     return [
         batch.request_id
-        for path in directory.rglob("*.pb")
-        for batch in structs_pb2.InferenceLogs.FromString(path.read_bytes()).inferenceLogBatches
+        for path in directory.rglob("*.pb*")
+        for batch in structs_pb2.InferenceLogs.FromString(
+            message_in(path.name, path.read_bytes())
+        ).inferenceLogBatches
     ]
 
 
@@ -253,7 +312,9 @@ from hushar.sidecars.settings import LogSettings
 from hushar.sinks.local import LocalLogSink
 
 directory, instance = Path(sys.argv[1]), sys.argv[2]
-settings = LogSettings(workers=2, rotate_bytes=65536, spool_min_free_bytes=0, fsync="never")
+settings = LogSettings(
+    workers=2, rotate_bytes=65536, spool_min_free_bytes=0, fsync="never", compression=sys.argv[3]
+)
 sidecar = LogSidecar(settings, LocalLogSink(directory), directory / ".spool", instance=instance)
 
 def record(name):
@@ -277,11 +338,12 @@ trio.run(main)
 
 @pytest.mark.slow
 class TestKill:
-    def test_sigkill_loses_nothing_that_was_spooled(self, tmp_path):
+    @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+    def test_sigkill_loses_nothing_that_was_spooled(self, tmp_path, compression):
         """Killed under load again and again, each start recovering what the one before has left."""
         told: list[str] = []
         for start, lines in enumerate((1, 40, 300, 700)):
-            command = [sys.executable, "-c", SERVER, str(tmp_path), f"start-{start}"]
+            command = [sys.executable, "-c", SERVER, str(tmp_path), f"start-{start}", compression]
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
                 for _ in range(lines):
                     told += json.loads(server.stdout.readline())
@@ -293,7 +355,7 @@ class TestKill:
             assert server.returncode == -signal.SIGKILL
 
         async def recover_and_deliver():
-            settings = LogSettings(drain_seconds=math.inf)
+            settings = LogSettings(drain_seconds=math.inf, compression=compression)
             sidecar = LogSidecar(settings, LocalLogSink(tmp_path), tmp_path / ".spool", instance="last")
             sidecar.close()
             await sidecar.run()

@@ -6,8 +6,9 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from hushar.errors import ConfigurationError, Problem, SinkError
+from hushar.errors import ConfigurationError, Problem, SinkError, SinkRefused
 from hushar.records import BatchMetrics, Timings
+from hushar.sidecars.durations import Durations
 from hushar.sidecars.metrics import CLOSE_SECONDS, LINGER_SECONDS, MetricsSidecar
 from hushar.sidecars.settings import MetricsSettings
 from hushar.sinks.interface import Counter
@@ -17,7 +18,9 @@ METRICS = BatchMetrics(2, Timings(1.0, 2.0, 3.0, 4.0, 5.0), [(6.0, 1)], [(7.0, 1
 START = 1_754_000_000.0
 
 
-def made(sinks=None, *, totals=(), gauges=(), model_version="", kernel="", **settings) -> MetricsSidecar:
+def made(
+    sinks=None, *, totals=(), gauges=(), model_version="", kernel="", durations=None, **settings
+) -> MetricsSidecar:
     return MetricsSidecar(
         MetricsSettings(**settings),
         {"memory": MemoryMetricSink()} if sinks is None else sinks,
@@ -26,6 +29,7 @@ def made(sinks=None, *, totals=(), gauges=(), model_version="", kernel="", **set
         totals=totals,
         gauges=gauges,
         kernel=kernel,
+        durations=durations,
         wall_clock=lambda: START + trio.current_time(),
     )
 
@@ -42,9 +46,27 @@ def counts(batch) -> dict[tuple[str, ...], float]:
     return {(c.name, *c.labels.values()): c.value for c in batch.counters}
 
 
+def losses(sidecar) -> dict[str, dict[str, int]]:
+    """By sink and reason, without zeros."""
+    found = sidecar.statistics().sink_errors
+    return {sink: {why: lost for why, lost in errors.items() if lost} for sink, errors in found.items()}
+
+
 class HangingSink(MemoryMetricSink):
     async def emit(self, batch) -> None:
         await trio.sleep_forever()
+
+
+class HeldSink(MemoryMetricSink):
+    """Takes its time over the first batch, until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = trio.Event()
+
+    async def emit(self, batch) -> None:
+        await self.let_go.wait()
+        await super().emit(batch)
 
 
 class TestIntervals:
@@ -209,15 +231,32 @@ class TestSinks:
         assert [counts(batch)["Batches",] for batch in good.batches] == [1, 1, 1, 1]
         assert sum(counts(batch).get(("SinkErrors", "bad"), 0) for batch in good.batches) == 2
         assert len(bad.batches) == 2
-        assert sidecar.statistics().sink_errors == {"bad": 2, "good": 0}
+        assert losses(sidecar) == {"bad": {"error": 2}, "good": {}}
+        assert sidecar.statistics().sinks_up == {"bad": True, "good": True}
         assert sidecar.statistics().emitted_batches == {"bad": 2, "good": 4}
         assert caplog.text.count("throttled") == 1
+
+    async def test_a_sink_that_refuses_is_told_from_one_that_is_down(self, autojump_clock):
+        bad = MemoryMetricSink()
+        bad.fail_next(1, SinkRefused("no right to"))
+        sidecar = made({"bad": bad}, interval_seconds=1)
+        async with running(sidecar):
+            sidecar.outlet(METRICS)
+            await trio.sleep(1.5)
+            assert (losses(sidecar), sidecar.statistics().sinks_up) == (
+                {"bad": {"refused": 1}},
+                {"bad": False},
+            )
+            sidecar.outlet(METRICS)
+            await trio.sleep(1)
+            assert sidecar.statistics().sinks_up == {"bad": True}
 
     async def test_an_unexpected_exception_is_logged_with_its_traceback(self, autojump_clock, caplog):
         bad = MemoryMetricSink()
         bad.fail_next(1, ZeroDivisionError("bug"))
         async with running(made({"bad": bad})) as sidecar:
             sidecar.outlet(METRICS)
+        assert losses(sidecar) == {"bad": {"unexpected": 1}}
         assert "Traceback" in caplog.text
 
     async def test_a_sink_that_hangs_loses_its_own_batches_only(self, autojump_clock):
@@ -230,9 +269,40 @@ class TestSinks:
                 await trio.sleep(1)
             assert sum(counts(batch)["Batches",] for batch in good.batches) == 6
             # One is on its way, one waits; the other four are lost.
-            assert sidecar.statistics().sink_errors == {"hangs": 4, "good": 0}
+            assert losses(sidecar) == {"hangs": {"busy": 4}, "good": {}}
+            assert sidecar.statistics().sinks_up == {"hangs": False, "good": True}
             closed_at = trio.current_time()
         assert trio.current_time() - closed_at == pytest.approx(CLOSE_SECONDS)
+
+    async def test_what_was_counted_while_a_sink_was_busy_goes_with_its_next_interval(self, autojump_clock):
+        slow, good = HeldSink(), MemoryMetricSink()
+        calls = [0.0]
+        totals = lambda: [Counter("Shed", calls[0], {"reason": "queue_rows"})]  # noqa: E731
+        sidecar = made({"slow": slow, "good": good}, totals=[totals], interval_seconds=1)
+        async with running(sidecar):
+            await trio.sleep(0.5)
+            for _ in range(6):
+                sidecar.outlet(METRICS)
+                calls[0] += 10
+                await trio.sleep(1)
+            # One is being taken, one waits; what the other four have counted waits with the sidecar.
+            assert (len(slow.batches), losses(sidecar)) == (0, {"slow": {"busy": 4}, "good": {}})
+            slow.let_go.set()
+            await wait_all_tasks_blocked()
+            assert [counts(batch)["Batches",] for batch in slow.batches] == [1, 1]
+            # Nothing happens any more, and it leaves all the same.
+            await trio.sleep(3)
+            assert len(slow.batches) == 3
+        last = slow.batches[2]
+        for name in (("Requests", "OK"), ("Rows",), ("Batches",), ("Shed", "queue_rows")):
+            each = [counts(batch)[name] for batch in good.batches if name in counts(batch)]
+            assert (len(each), counts(last)[name]) == (6, sum(each[2:]))
+            assert sum(counts(batch)[name] for batch in slow.batches) == sum(each)
+        assert counts(last)["SinkErrors", "slow"] == 4
+        assert len({(counter.name, *counter.labels.values()) for counter in last.counters}) == len(
+            last.counters
+        )
+        assert losses(sidecar) == {"slow": {"busy": 4}, "good": {}}
 
     async def test_sinks_are_opened_before_the_start_and_closed_after_the_end(self, autojump_clock):
         sinks = {"a": MemoryMetricSink(), "b": MemoryMetricSink()}
@@ -260,7 +330,8 @@ class TestSinks:
 
         sink = Late()
         async with running(made({"late": sink})) as sidecar:
-            assert sidecar.statistics().sink_errors == {"late": 1}
+            assert losses(sidecar) == {"late": {"error": 1}}
+            assert sidecar.statistics().sinks_up == {"late": False}
             sidecar.outlet(METRICS)
         assert len(sink.batches) == 1
 
@@ -286,3 +357,23 @@ async def test_after_the_end_values_are_dropped(autojump_clock):
         pass
     sidecar.outlet(METRICS)
     assert sidecar.statistics().dropped_values == 8
+
+
+class TestDurations:
+    async def test_they_outlive_intervals_and_are_there_before_the_end_of_one(self, autojump_clock):
+        durations = Durations([0.001])
+        sidecar = made({}, interval_seconds=1, durations=durations)
+        async with running(sidecar):
+            for _ in range(3):
+                sidecar.outlet(METRICS)
+                await trio.sleep(0.7)
+            sidecar.outlet(METRICS)
+            await wait_all_tasks_blocked()
+            sidecar.catch_up()
+            assert durations.answered().count == 4
+            assert {stage: buckets.count for stage, buckets in durations.stages().items()} == {
+                "decode": 4, "queue": 4, "vectorize": 4, "run": 4, "encode": 4,
+            }  # fmt: skip
+        sidecar.catch_up()
+        assert durations.answered().count == 4
+        assert durations.stages()["run"].seconds == pytest.approx(4 * 4e-6)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,8 +10,11 @@ from hypothesis import strategies as st
 
 from hushar.proto import structs_pb2
 from hushar.sidecars.appending import Stage
-from hushar.sidecars.recovery import recover, scan
-from hushar.sidecars.segment import OpenSegment, SegmentIdentity
+from hushar.sidecars.recovery import dead_letters, recover, scan
+from hushar.sidecars.segment import FileOperations, OpenSegment, SegmentIdentity
+from hushar.sidecars.spool import SegmentWriter, compress
+
+UNIQUE = "7c2f1a52-7c53-4c34-9d3b-1f3f2d0c9a11"
 
 
 @pytest.fixture
@@ -23,6 +27,11 @@ def spool(tmp_path, identity):
         return path
 
     return tmp_path, leave
+
+
+def found_in(directory):
+    """The segments of a recovered spool, without end markers."""
+    return tuple(stored for stored in recover(directory).segments if stored.segment.batches)
 
 
 class TestScan:
@@ -69,20 +78,20 @@ class TestRecover:
         directory, leave = spool
         leave(record("a") + record("b") + record("torn")[:-1])
         recovered = recover(directory)
-        (stored,) = recovered.segments
+        stored, end = sorted(recovered.segments, key=lambda stored: stored.identity.number)
         assert recovered.torn_records == 1
         content = stored.segment.path.read_bytes()
         assert ids(content) == ["a", "b"]
         assert content.endswith(identity.info(2))
         assert stored.identity == identity
         assert (stored.segment.batches, stored.segment.size_bytes) == (2, len(content))
-        assert list(directory.iterdir()) == [stored.segment.path]
+        assert sorted(directory.iterdir()) == [stored.segment.path, end.segment.path]
         assert "torn" in caplog.text
 
     def test_a_crash_between_info_and_name_leaves_one_info(self, spool, record, identity):
         directory, leave = spool
         leave(record("a") + identity.info(1))
-        (stored,) = recover(directory).segments
+        (stored,) = found_in(directory)
         logs = structs_pb2.InferenceLogs.FromString(stored.segment.path.read_bytes())
         assert len(logs.segment_info) == 1
 
@@ -158,7 +167,7 @@ class TestRecover:
         leave(record("a"))
         odd = directory / SegmentIdentity("odd", 2**32, 1, 0, identity.unique, 10**19).open_name
         odd.write_bytes(record("b"))
-        assert [stored.identity for stored in recover(directory).segments] == [identity]
+        assert [stored.identity for stored in found_in(directory)] == [identity]
         assert odd.read_bytes() == record("b")
 
     def test_the_oldest_comes_first_and_other_files_are_left_alone(self, spool, record, identity):
@@ -169,7 +178,7 @@ class TestRecover:
         (directory / "lock").touch()
         (directory / "dead-letter").mkdir()
         (directory / "dead-letter" / identity.closed_name(1)).write_bytes(record("x"))
-        found = [stored.identity.opened_unix_micros for stored in recover(directory).segments]
+        found = [stored.identity.opened_unix_micros for stored in found_in(directory)]
         assert found == sorted(micros)
         assert (directory / "dead-letter" / identity.closed_name(1)).exists()
 
@@ -190,7 +199,7 @@ class TestRecover:
         bad = SegmentIdentity("bad", 1, 1, 0, identity.unique, 1)
         leave(record("b"), bad)
         (directory / bad.closed_name(1)).mkdir()
-        assert [stored.identity for stored in recover(directory).segments] == [identity]
+        assert [stored.identity for stored in found_in(directory)] == [identity]
         assert "cannot be recovered" in caplog.text
 
     def test_a_full_disk_has_no_room_for_the_info_and_that_keeps_nothing(
@@ -203,10 +212,148 @@ class TestRecover:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         monkeypatch.setattr(os, "write", full)
-        (stored,) = recover(directory).segments
+        (stored,) = found_in(directory)
         assert stored.segment.path.read_bytes() == record("a")
         assert "without its SegmentInfo" in caplog.text
+
+    def test_an_interrupted_worker_gets_its_end_marker_beside_its_last_segment(self, spool, record, identity):
+        directory, leave = spool
+        leave(record("a") + record("b") + record("torn")[:-1])
+        end, stored = recover(directory).segments
+        assert end.segment.batches == 0
+        assert (end.identity.instance, end.identity.worker, end.identity.number) == ("host-1", 2, 4)
+        assert end.segment.path.read_bytes() == end.identity.info(0)
+        (info,) = structs_pb2.InferenceLogs.FromString(end.segment.path.read_bytes()).segment_info
+        assert (info.segment, info.batches, info.total_batches) == (4, 0, 42)
+        assert end.segment.key.rpartition("/")[0] == stored.segment.key.rpartition("/")[0]
+
+    def test_of_several_only_the_last_segment_of_a_worker_is_followed_by_one(self, spool, record, identity):
+        directory, leave = spool
+        stored = [(2, 40), (3, 41)]
+        for number, total in stored:
+            one = replace(identity, number=number, total_before=total)
+            (directory / one.closed_name(1)).write_bytes(record(str(number)) + one.info(1))
+        leave(record("4"), replace(identity, number=4, total_before=42))
+        leave(record("x"), replace(identity, worker=7, number=2, total_before=9))
+        ends = [each.identity for each in recover(directory).segments if not each.segment.batches]
+        assert sorted((end.worker, end.number, end.total_before) for end in ends) == [(2, 5, 43), (7, 3, 10)]
+
+    @pytest.mark.parametrize("content", [b"", b"\x0a"])
+    def test_an_open_segment_without_records_has_no_number(self, spool, record, identity, content):
+        """Killed right after it was opened: the one before was the last."""
+        directory, leave = spool
+        before = replace(identity, number=2, total_before=39)
+        (directory / before.closed_name(1)).write_bytes(record("a") + before.info(1))
+        leave(content)
+        (end,) = [each.identity for each in recover(directory).segments if not each.segment.batches]
+        assert (end.number, end.total_before) == (3, 40)
+
+    def test_a_worker_of_one_segment_gets_none_and_neither_does_one_that_was_not_interrupted(
+        self, spool, record, identity
+    ):
+        directory, leave = spool
+        leave(record("a"), replace(identity, number=1, total_before=0))
+        other = replace(identity, worker=9, number=5)
+        (directory / other.closed_name(1)).write_bytes(record("a") + other.info(1))
+        assert all(stored.segment.batches for stored in recover(directory).segments)
+
+    def test_a_marker_that_is_there_is_found_and_not_made_again(self, spool, record, identity):
+        """Killed between the marker and the closing of the last segment."""
+        directory, leave = spool
+        leave(record("a"))
+        end = identity.end(1, UNIQUE)
+        (directory / end.closed_name(0)).write_bytes(end.info(0))
+        found = [each.identity for each in recover(directory).segments if not each.segment.batches]
+        assert found == [end]
+
+    @pytest.mark.parametrize("content", [b"", b"\x82\x01\x05", bytes(30)])
+    def test_a_marker_that_a_power_cut_has_damaged_goes(self, spool, identity, content):
+        directory, _ = spool
+        (directory / identity.closed_name(0)).write_bytes(content)
+        recovered = recover(directory)
+        assert (recovered.segments, recovered.torn_records) == ((), 0)
+        assert list(directory.iterdir()) == []
+
+    def test_a_number_that_no_marker_can_have_keeps_nothing(self, spool, record, identity):
+        directory, leave = spool
+        leave(record("a"), replace(identity, number=2**64 - 1))
+        (stored,) = recover(directory).segments
+        assert stored.segment.batches == 1
+
+    def test_what_was_being_written_beside_a_segment_is_deleted(self, spool, record, identity):
+        directory, _ = spool
+        path = directory / identity.closed_name(1)
+        path.write_bytes(record("a") + identity.info(1))
+        for name in (identity.closed_name(1, "gzip"), identity.closed_name(0)):
+            (directory / f"{name}.partial").write_bytes(b"half")
+        (directory / "somebody-elses.partial").touch()
+        assert len(recover(directory).segments) == 1
+        assert sorted(each.name for each in directory.iterdir()) == [path.name, "somebody-elses.partial"]
+
+    def test_dead_letters_are_counted_and_left_alone(self, spool, record, identity):
+        directory, _ = spool
+        aside = directory / "dead-letter"
+        aside.mkdir()
+        (aside / identity.closed_name(3, "gzip")).write_bytes(b"x")
+        (aside / "note.txt").touch()
+        recovered = recover(directory)
+        assert (recovered.segments, recovered.dead_letters) == ((), 1)
+        (stored,) = dead_letters(directory)
+        assert (stored.segment.batches, stored.segment.compression) == (3, "gzip")
 
     def test_a_directory_that_cannot_be_read_is_an_error(self, tmp_path):
         with pytest.raises(FileNotFoundError):
             recover(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+class TestCompressed:
+    @pytest.fixture
+    def closed(self, tmp_path, record, compression):
+        """A closed, compressed segment of two large records, and what it was made of."""
+        writer = SegmentWriter(tmp_path, "host", 1)
+        writer.append([record("a", padding=40_000), record("b", padding=40_000)])
+        stored = writer.close(sync=False)
+        content = stored.segment.path.read_bytes()
+        return compress(stored, compression, 1, FileOperations(), sync=True), content
+
+    def test_it_is_found_as_it_is(self, tmp_path, closed, compression):
+        stored, _ = closed
+        assert recover(tmp_path).segments == (stored,)
+        assert stored.segment.compression == compression
+
+    def test_a_crash_before_the_plain_one_was_deleted_leaves_the_compressed_one(self, tmp_path, closed):
+        stored, content = closed
+        (tmp_path / stored.identity.closed_name(2)).write_bytes(content)
+        recovered = recover(tmp_path)
+        assert (recovered.segments, recovered.torn_records) == ((stored,), 0)
+        assert list(tmp_path.iterdir()) == [stored.segment.path]
+
+    @pytest.mark.parametrize("damage", [0, 20, -1])
+    def test_a_damaged_one_is_nothing_where_the_plain_one_is_still_there(self, tmp_path, closed, damage):
+        stored, content = closed
+        plain = tmp_path / stored.identity.closed_name(2)
+        plain.write_bytes(content)
+        stored.segment.path.write_bytes(stored.segment.path.read_bytes()[:damage])
+        recovered = recover(tmp_path)
+        assert [each.segment.path for each in recovered.segments] == [plain]
+        assert recovered.torn_records == 0
+        assert list(tmp_path.iterdir()) == [plain]
+
+    def test_of_a_damaged_one_what_can_be_read_is_kept(self, tmp_path, closed):
+        """Everything but a part of the checksum."""
+        stored, content = closed
+        path = stored.segment.path
+        path.write_bytes(path.read_bytes()[:-1])
+        recovered = recover(tmp_path)
+        (plain,) = recovered.segments
+        assert plain.segment.path.read_bytes() == content
+        assert recovered.torn_records == 0
+        assert not path.exists()
+
+    def test_nothing_but_zeros_has_lost_its_records(self, tmp_path, closed):
+        stored, _ = closed
+        stored.segment.path.write_bytes(bytes(stored.segment.size_bytes))
+        recovered = recover(tmp_path)
+        assert (recovered.segments, recovered.torn_records) == ((), 2)
+        assert list(tmp_path.iterdir()) == []

@@ -46,9 +46,11 @@ class TestNames:
         self, instance, worker, number, total, unique, micros, batches
     ):
         identity = SegmentIdentity(instance, worker, number, total, str(unique), micros)
-        assert parse_name(identity.open_name) == (identity, None)
-        assert parse_name(identity.closed_name(batches)) == (identity, batches)
-        assert len(identity.closed_name(batches).encode()) <= 255
+        assert parse_name(identity.open_name) == (identity, None, "none")
+        assert parse_name(identity.closed_name(batches)) == (identity, batches, "none")
+        assert parse_name(identity.closed_name(batches, "gzip")) == (identity, batches, "gzip")
+        assert parse_name(identity.closed_name(batches, "zstd")) == (identity, batches, "zstd")
+        assert len(f"{identity.closed_name(batches, 'zstd')}.partial".encode()) <= 255
         # What a name may say can be written down.
         assert identity.key.endswith(f"/{unique}_{micros}.pb")
         assert structs_pb2.InferenceLogs.FromString(identity.info(batches))
@@ -62,6 +64,9 @@ class TestNames:
             f"host.w1.s1.t0.{UUID}_1.n3.pb.partial",
             f"host.w1.s1.t0.{UUID}_1.pb",
             f"host.w1.s1.t0.{UUID}_1.n3.open",
+            f"host.w1.s1.t0.{UUID}_1.n3.pb.bz2",
+            f"host.w1.s1.t0.{UUID}_1.open.gz",
+            f"host.w1.s1.t0.{UUID}_1.n3.pb.gz.partial",
             f"ho st.w1.s1.t0.{UUID}_1.open",
             f"host.w1.s1.t0.{UUID}_1.open\n",
         ],
@@ -192,6 +197,15 @@ class TestRemoved:
             opened.close(sync=False)
 
 
+class TestEndMarker:
+    def test_it_says_what_there_is_in_all_and_lies_beside_the_last_segment(self, identity):
+        end = identity.end(5, "u")
+        assert (end.number, end.total_before, end.unique) == (4, 45, "u")
+        assert end.key == "year=2025/month=07/day=31/hour=22/mi=13/u_1754000000123455.pb"
+        (info,) = structs_pb2.InferenceLogs.FromString(end.info(0)).segment_info
+        assert info == structs_pb2.SegmentInfo(instance="host-1", worker=2, segment=4, total_batches=45)
+
+
 class TestClosing:
     @pytest.mark.parametrize("sync", [True, False])
     def test_a_closed_segment_ends_with_its_segment_info(self, opened, disk, record, tmp_path, sync):
@@ -208,7 +222,7 @@ class TestClosing:
         assert stored.segment.opened_unix_micros == 1_754_000_000_123_456
         assert stored.segment.key == stored.identity.key
         assert list(tmp_path.iterdir()) == [stored.segment.path]
-        assert parse_name(stored.segment.path.name) == (stored.identity, 2)
+        assert parse_name(stored.segment.path.name) == (stored.identity, 2, "none")
         assert disk.syncs == (1 if sync else 0)
 
     def test_nothing_is_left_of_an_empty_segment(self, opened, tmp_path):

@@ -26,6 +26,8 @@ def test_the_log_defaults_are_the_public_ones():
         "retry_max_seconds": 30,
         "refused_retry_seconds": 60,
         "drain_seconds": 10,
+        "compression": "none",
+        "compression_level": None,
     }
 
 

@@ -18,14 +18,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from hushar.errors import ConfigurationError
 from hushar.proto import structs_pb2
 from hushar.sidecars.recovery import recover
-from hushar.sidecars.segment import parse_name
+from hushar.sidecars.segment import FileOperations, parse_name
 from hushar.sidecars.spool import (
     SegmentWriter,
     SpoolLock,
+    compress,
     dead_letter,
     default_spool_dir,
     discard,
 )
+from hushar.sinks.compression import read, read_file
 
 
 class TestDefaultDirectory:
@@ -199,7 +201,9 @@ class TestWriter:
         writer.abandon()
         writer.append([record("b")])
         assert writer.close(sync=False).identity.total_before == 1
-        assert len(recover(tmp_path).segments) == 2
+        assert [
+            stored.segment.batches for stored in recover(tmp_path).segments if stored.segment.batches
+        ] == [1, 1]
 
 
 class TestLeaving:
@@ -216,7 +220,7 @@ class TestLeaving:
         path = dead_letter(stored)
         assert path == tmp_path / "dead-letter" / stored.segment.path.name
         assert path.read_bytes().startswith(record("a"))
-        assert parse_name(path.name) == (stored.identity, 1)
+        assert parse_name(path.name) == (stored.identity, 1, "none")
         assert recover(tmp_path).segments == ()
 
 
@@ -266,11 +270,38 @@ class SpoolModel(RuleBasedStateMachine):
     def deliver(self):
         if self.closed:
             stored = self.closed.pop(0)
-            for batch in structs_pb2.InferenceLogs.FromString(
-                stored.segment.path.read_bytes()
-            ).inferenceLogBatches:
+            message = b"".join(read(stored.segment))
+            for batch in structs_pb2.InferenceLogs.FromString(message).inferenceLogBatches:
                 self.in_spool.remove(batch.request_id)
             discard(stored)
+
+    @rule(compression=st.sampled_from(["gzip", "zstd"]), crash=st.sampled_from([None, "during", "after"]))
+    def compress(self, compression, crash):
+        """Perhaps killed while it was written, or before the plain file was deleted."""
+        plain = [stored for stored in self.closed if stored.segment.compression == "none"]
+        if not plain:
+            return
+        stored = plain[0]
+        content = stored.segment.path.read_bytes()
+        made = compress(stored, compression, None, FileOperations(), sync=False)
+        if crash is None:
+            self.closed[self.closed.index(stored)] = made
+            return
+        stored.segment.path.write_bytes(content)
+        if crash == "during":
+            half = made.segment.path.with_name(f"{made.segment.path.name}.partial")
+            made.segment.path.rename(half)
+            os.truncate(half, 7)
+        self.writer.abandon()
+        self.start()
+
+    @rule()
+    def end(self):
+        """The end of a worker, and the next start."""
+        if (marker := self.writer.end(sync=False)) is not None:
+            self.closed.append(marker)
+        self.rotate()
+        self.start()
 
     @rule(sizes=sizes, share=st.floats(0, 1))
     def crash(self, sizes, share):
@@ -290,9 +321,10 @@ class SpoolModel(RuleBasedStateMachine):
     def the_spool_holds_exactly_what_was_acknowledged(self):
         found = []
         for path in self.directory.iterdir():
-            logs = structs_pb2.InferenceLogs.FromString(path.read_bytes())
+            name = parse_name(path.name)
+            logs = structs_pb2.InferenceLogs.FromString(b"".join(read_file(path, name.compression)))
             names = [batch.request_id for batch in logs.inferenceLogBatches]
-            _, batches = parse_name(path.name)
+            batches = name.batches
             assert batches in (None, len(names))
             assert len(logs.segment_info) == (batches is not None)
             found += names
@@ -301,9 +333,10 @@ class SpoolModel(RuleBasedStateMachine):
     @invariant()
     def totals_prove_completeness(self):
         """Within one start, each segment says how many batches came before it."""
-        for path in self.directory.glob("*.pb"):
-            identity, batches = parse_name(path.name)
-            (info,) = structs_pb2.InferenceLogs.FromString(path.read_bytes()).segment_info
+        for path in self.directory.glob("*.pb*"):
+            identity, batches, compression = parse_name(path.name)
+            message = b"".join(read_file(path, compression))
+            (info,) = structs_pb2.InferenceLogs.FromString(message).segment_info
             assert (info.instance, info.segment, info.batches, info.total_batches) == (
                 identity.instance,
                 identity.number,

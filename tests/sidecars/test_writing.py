@@ -189,6 +189,198 @@ class TestRotation:
             assert [len(segment) for segment in bench.delivered] in ([6, 6], [7, 6], [6, 7])
 
 
+class TestAnnouncement:
+    """From early on whoever reads the log knows of each worker."""
+
+    async def test_a_workers_first_segment_is_closed_early_and_only_that(self, autojump_clock, bench, record):
+        bench.first_seconds = 2
+        async with bench.running(bench.sidecar(rotate_seconds=60)) as sidecar:
+            await trio.sleep(100)
+            sidecar.outlet(LogBatch((record("a"),)))
+            await trio.sleep(1.9)
+            sidecar.outlet(LogBatch((record("b"),)))
+            assert bench.delivered == []
+            await trio.sleep(0.2)
+            assert bench.delivered == [["a", "b"]]
+            sidecar.outlet(LogBatch((record("c"),)))
+            await trio.sleep(59)
+            assert bench.delivered == [["a", "b"]]
+            await trio.sleep(2)
+            assert bench.delivered == [["a", "b"], ["c"]]
+
+    async def test_it_is_never_later_than_the_others(self, autojump_clock, bench, record):
+        bench.first_seconds = 2
+        async with bench.running(bench.sidecar(rotate_seconds=1)) as sidecar:
+            sidecar.outlet(LogBatch((record("a"),)))
+            await trio.sleep(1.1)
+            assert bench.delivered == [["a"]]
+
+    async def test_each_worker_has_one(self, autojump_clock, bench, record):
+        bench.first_seconds = 2
+        async with bench.running(bench.sidecar(workers=3)) as sidecar:
+            for n in range(30):
+                sidecar.outlet(LogBatch((record(str(n)),)))
+                if n % 3 == 0:
+                    await wait_all_tasks_blocked()
+            await trio.sleep(2.1)
+            assert {info[1] for info in bench.infos()} >= {1}
+            assert sorted(map(int, bench.delivered_ids)) == list(range(30))
+
+
+class TestEndMarker:
+    async def test_at_the_end_it_is_said_how_much_there_is_before_the_last_segment_goes(
+        self, autojump_clock, bench, record
+    ):
+        async with bench.running(bench.sidecar(rotate_seconds=10)) as sidecar:
+            for names in ("ab", "c", "def"):
+                sidecar.outlet(LogBatch(tuple(map(record, names))))
+                await trio.sleep(11 if names != "def" else 1)
+        assert bench.infos(ends=True) == [
+            ("test-1", 1, 1, 2, 2),
+            ("test-1", 1, 2, 1, 3),
+            ("test-1", 1, 4, 0, 6),
+            ("test-1", 1, 3, 3, 6),
+        ]
+        assert bench.delivered == [["a", "b"], ["c"], ["d", "e", "f"]]
+
+    async def test_also_where_everything_was_delivered_long_ago(self, autojump_clock, bench, record):
+        async with bench.running(bench.sidecar(rotate_bytes=1)) as sidecar:
+            for name in "ab":
+                sidecar.outlet(LogBatch((record(name),)))
+                await wait_all_tasks_blocked()
+            await trio.sleep(1000)
+        assert bench.infos(ends=True)[-1] == ("test-1", 1, 3, 0, 2)
+        *_, last, end = bench.sink.segments
+        assert end.rpartition("/")[0] == last.rpartition("/")[0]
+
+    @pytest.mark.parametrize("count", [0, 1])
+    async def test_a_short_run_leaves_one_file_or_none(self, autojump_clock, bench, record, count):
+        async with bench.running(bench.sidecar()) as sidecar:
+            for n in range(count):
+                sidecar.outlet(LogBatch((record(str(n)),)))
+        assert len(bench.sink.segments) == count
+
+    async def test_a_full_disk_ends_without_and_that_is_all(
+        self, autojump_clock, bench, record, is_balanced, caplog
+    ):
+        async with bench.running(bench.sidecar(rotate_bytes=1)) as sidecar:
+            for name in "ab":
+                sidecar.outlet(LogBatch((record(name),)))
+                await wait_all_tasks_blocked()
+            bench.disk.room = 0
+        assert bench.infos(ends=True) == bench.infos()
+        assert is_balanced(sidecar)
+        assert "worker 1 ends without its marker: [Errno 28]" in caplog.text
+
+
+class TestCrash:
+    """A mistake in the writing half: it goes on, nobody waits for ever, and the sum holds."""
+
+    @pytest.fixture
+    def crash(self, monkeypatch):
+        """Let the next so many appends fail in a way that nothing is made for."""
+        left = [0]
+        append = SegmentWriter.append
+
+        def failing(writer, *args, **kwargs):
+            if left[0]:
+                left[0] -= 1
+                raise RuntimeError("can't start new thread")
+            return append(writer, *args, **kwargs)
+
+        monkeypatch.setattr(SegmentWriter, "append", failing)
+        return left
+
+    async def test_what_was_in_hand_is_counted_and_the_rest_goes_on(
+        self, autojump_clock, bench, record, is_balanced, crash, caplog
+    ):
+        sidecar = bench.sidecar()
+        told = []
+        async with bench.running(sidecar):
+            sidecar.outlet(LogBatch((record("before"),)))
+            await wait_all_tasks_blocked()
+            crash[0] = 1
+            sidecar.outlet(LogBatch((record("a"), record("b")), lambda: told.append("ab")))
+            await wait_all_tasks_blocked()
+            now = sidecar.statistics()
+            assert (now.dropped_records[DropReason.DISK_FULL], now.crashes) == (2, 1)
+            assert told == ["ab"]
+            assert is_balanced(sidecar)
+            sidecar.outlet(LogBatch((record("after"),), lambda: told.append("after")))
+            await trio.sleep(1)
+            assert told == ["ab", "after"]
+            assert sidecar.statistics().queued_bytes == 0
+            assert is_balanced(sidecar)
+        assert bench.delivered == [["after"]]
+        # What was open waits for the next start.
+        assert sidecar.statistics().spooled_records == 1
+        assert "writing failed, it is started again" in caplog.text
+        async with bench.running(bench.sidecar()):
+            await wait_all_tasks_blocked()
+        assert bench.delivered == [["after"], ["before"]]
+
+    async def test_again_and_again_it_is_tried_and_the_server_is_not_told(
+        self, autojump_clock, bench, record, is_balanced, crash
+    ):
+        sidecar = bench.sidecar(workers=2)
+        async with bench.running(sidecar):
+            crash[0] = 8
+            for n in range(300):
+                sidecar.outlet(LogBatch((record(str(n)),)))
+                await trio.sleep(1)
+                assert is_balanced(sidecar)
+            assert sidecar.statistics().crashes == 8
+        assert len(bench.delivered_ids) == 300 - sidecar.statistics().dropped_records[DropReason.DISK_FULL]
+
+    async def test_a_mistake_while_closing_loses_no_record_from_the_books(
+        self, autojump_clock, bench, record, is_balanced, monkeypatch
+    ):
+        close, failing = SegmentWriter.close, [True]
+
+        def crash(writer, **kwargs):
+            stored = close(writer, **kwargs)
+            if failing.pop() if failing else False:
+                raise KeyError("bug")
+            return stored
+
+        monkeypatch.setattr(SegmentWriter, "close", crash)
+        sidecar = bench.sidecar(rotate_seconds=10)
+        async with bench.running(sidecar):
+            for name in ("a", "b", "c"):
+                sidecar.outlet(LogBatch((record(name),)))
+                await trio.sleep(11)
+                assert is_balanced(sidecar)
+            assert sidecar.statistics().spooled_records == 1
+        async with bench.running(bench.sidecar()):
+            await wait_all_tasks_blocked()
+        assert sorted(bench.delivered_ids) == ["a", "b", "c"]
+
+    async def test_a_mistake_that_never_goes_away_does_not_keep_the_server_from_ending(
+        self, autojump_clock, bench, record, is_balanced, monkeypatch
+    ):
+        def crash(writer, **kwargs):
+            raise KeyError("bug")
+
+        monkeypatch.setattr(SegmentWriter, "end", crash)
+        monkeypatch.setattr(SegmentWriter, "close", crash)
+        sidecar = bench.sidecar()
+        with trio.fail_after(60):
+            async with bench.running(sidecar):
+                sidecar.outlet(LogBatch((record("a"),)))
+                await wait_all_tasks_blocked()
+        assert is_balanced(sidecar)
+        assert sidecar.statistics().spooled_records == 1
+
+    async def test_the_end_comes_all_the_same(self, autojump_clock, bench, record, is_balanced, crash):
+        sidecar = bench.sidecar()
+        async with bench.running(sidecar):
+            crash[0] = 1
+            sidecar.outlet(LogBatch((record("a"),)))
+            sidecar.close()
+        assert is_balanced(sidecar)
+        assert sidecar.statistics().spooled_records == 0
+
+
 class TestFsync:
     async def test_at_intervals_only_what_is_new(self, autojump_clock, bench, record):
         async with bench.running(bench.sidecar(fsync="interval", fsync_seconds=0.5)) as sidecar:
