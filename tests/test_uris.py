@@ -78,5 +78,5 @@ async def test_every_reader_of_uris_takes_a_file_uri_for_the_same_file(tmp_path,
     service.write_text(json.dumps({"vectorization_instruction_path": uri}))
     assert resolve_local(uri, "/somewhere") == str(path)
     assert (await LocalStorage().read(uri)).path == path
-    assert log_files([uri], Window()) == [path]
+    assert [file.path for file in log_files([uri], Window())] == [path]
     assert kinds_from_file(service) == {"city": "string_value"}

@@ -3,7 +3,6 @@
 Everything is read, drawn and serialized before the first call; the calls take the requests in turn.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,7 +20,8 @@ from hushar.errors import ConfigurationError, Problem
 from hushar.features.interface import Transformation
 from hushar.features.plan import Plan, compile_plan
 from hushar.logreading.partitions import Window
-from hushar.logreading.source import TornLog, log_files, read_batches
+from hushar.logreading.source import LogFile, TornLog, log_files, read_batches
+from hushar.logreading.stores import Store
 from hushar.proto.structs_pb2 import InferenceLogRow, InferenceRequest, InputRow
 from hushar.uris import local_path
 
@@ -67,12 +67,15 @@ def json_requests(file: str, data: bytes, kinds: Mapping[str, str], rows: int) -
     return _some(requests_of(rows_from_json(data, source=file, kinds=kinds), rows), file)
 
 
-def log_requests(sources: Sequence[str], rows: int, tell: Callable[[str], None]) -> list[bytes]:
+def log_requests(
+    sources: Sequence[str], rows: int, tell: Callable[[str], None], store: Store | None = None
+) -> list[bytes]:
     """Requests of logged rows, without their scores; as many as the pool holds.
 
-    `tell` is told of a torn file, whose whole records are taken. Raises ConfigurationError, StorageError.
+    `tell` is told of a torn file, whose whole records are taken. `store` reads what is not on a local disk.
+    Raises ConfigurationError, StorageError.
     """
-    files = log_files(sources, Window())
+    files = log_files(sources, Window(), store)
     logged = islice(_logged(files, tell), MOST_CALLS * rows)
     return _some(requests_of(_while_small(logged), rows), " ".join(sources))
 
@@ -119,10 +122,10 @@ def _while_small(rows: Iterator[InputRow]) -> Iterator[InputRow]:
             return
 
 
-def _logged(files: Iterable[os.PathLike[str]], tell: Callable[[str], None]) -> Iterator[InputRow]:
+def _logged(files: Iterable[LogFile], tell: Callable[[str], None]) -> Iterator[InputRow]:
     for file in files:
         try:
-            with closing(read_batches(Path(file))) as batches:
+            with closing(read_batches(file)) as batches:
                 for batch in batches:
                     yield from map(_input_row, batch.inference_log_rows)
         except TornLog as torn:

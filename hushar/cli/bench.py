@@ -180,7 +180,10 @@ def _messages(options: dict[str, Any], tell: Any) -> tuple[list[bytes], str]:
         name = "standard input" if json_file == "-" else json_file
         return sources.json_requests(name, bytes_of(json_file), kinds, rows), name
     if logs:
-        return sources.log_requests(logs, rows, tell.sentence), f"logs {' '.join(logs)}"
+        from hushar.cli.logstores import PluginStores  # noqa: PLC0415
+
+        with PluginStores() as stores:
+            return sources.log_requests(logs, rows, tell.sentence, stores), f"logs {' '.join(logs)}"
     if config is None:
         raise click.UsageError("give rows: --config, --json or --log")
     from hushar import builtin  # noqa: PLC0415

@@ -1,19 +1,44 @@
-"""What `hushar logs cat` does: the chosen batches of log files, as JSON lines."""
+"""`hushar logs cat`: the chosen batches of log files, as JSON lines."""
 
 import json
+import sys
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 from google.protobuf.json_format import MessageToDict
 
+from hushar.cli.logprogress import ReadingProgress
+from hushar.cli.logsources import Chosen, with_sources
 from hushar.errors import StorageError
 from hushar.logreading.partitions import Window
-from hushar.logreading.source import TornLog, read_batches
+from hushar.logreading.source import LogFile, TornLog, read_batches
 from hushar.proto.structs_pb2 import InferenceLogBatch
+
+
+@click.command("cat")
+@with_sources
+@click.option("--model-id", metavar="ID", help="Only what this model scored.")
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Stop after N lines.")
+@click.pass_context
+def command(ctx: click.Context, *, chosen: Chosen, model_id: str | None, limit: int | None) -> None:
+    """Print inference logs as JSON lines.
+
+    One line a call, in the order of the files.
+
+    SOURCE is a log file, a folder (all of it is searched), or a URI of one: file:// or what a plugin reads,
+    such as s3://bucket/prefix. TIME is ISO 8601 (UTC where it has no offset) or an age: 90s, 10m, 1h, 7d.
+
+    A torn file is printed up to the tear, which is told on stderr.
+    """
+    # A bar between the lines of a terminal would be in their way.
+    with chosen.opened(bar=not sys.stdout.isatty()) as logs:
+        selection = Selection(chosen.window, model_id, limit)
+        readable = print_batches(logs.files, selection, sys.stdout.buffer, logs.progress)
+    if not readable:
+        ctx.exit(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +55,9 @@ class Selection:
         return batch.received_unix_micros in self.window and self.model_id in (None, batch.model_id)
 
 
-def print_batches(files: Iterable[Path], selection: Selection, stream: BinaryIO) -> bool:
+def print_batches(
+    files: Iterable[LogFile], selection: Selection, stream: BinaryIO, progress: ReadingProgress
+) -> bool:
     """Write one line a batch; a torn file up to the tear, which is told on stderr.
 
     False if a file could not be read; the others are printed all the same. Raises BrokenPipeError.
@@ -41,7 +68,7 @@ def print_batches(files: Iterable[Path], selection: Selection, stream: BinaryIO)
         if left == 0:
             break
         try:
-            with closing(read_batches(file)) as batches:
+            with closing(read_batches(file, progress.read)) as batches:
                 for batch in batches:
                     if batch in selection:
                         stream.write(json_line(batch))
@@ -50,10 +77,10 @@ def print_batches(files: Iterable[Path], selection: Selection, stream: BinaryIO)
                             break
         except TornLog as torn:
             stream.flush()
-            click.echo(str(torn), err=True)
+            progress.tell(str(torn))
         except StorageError as error:
             readable = False
-            click.echo(str(error), err=True)
+            progress.tell(str(error))
     stream.flush()
     return readable
 

@@ -7,8 +7,8 @@ import sys
 import click
 import trio
 
-from hushar.app.preparing import Source, prepare
-from hushar.app.running import serve
+from hushar.app.preparing import Source
+from hushar.app.running import run
 from hushar.app.signals import STOPPING
 from hushar.cli.configured import with_configuration
 
@@ -27,7 +27,7 @@ def command(source: Source) -> int:
 
 
 async def _serve(source: Source) -> bool:
-    over = await serve(await prepare(source), stream=sys.stderr)
+    over = await run(source, stream=sys.stderr)
     # All is flushed; a second signal must not turn this good end into another one.
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)

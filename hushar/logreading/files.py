@@ -4,14 +4,20 @@ A log file is one `InferenceLogs` message: field 1 (a batch) repeated, then perh
 cut anywhere, by a crash or because it is still being written, and everything before the cut counts. So
 the file is never parsed as a whole: the reader walks its top level only, by the rules of protobuf's
 wire format (tags and lengths of up to 5 bytes; field number 0, wire types 6 and 7 and unmatched groups
-are no message), and hands out the bytes of each batch. In memory are one record and one chunk.
+are no message), and hands out the bytes of each batch and SegmentInfo. In memory are one record and one
+chunk.
 """
 
 from collections.abc import Iterator
 from typing import Final
 
 BATCH_FIELD: Final = 1
+INFO_FIELD: Final = 16
 _VARINT, _FIXED64, _LENGTH, _GROUP, _END_GROUP, _FIXED32 = range(6)
+_GIVEN: Final = {field << 3 | _LENGTH: field for field in (BATCH_FIELD, INFO_FIELD)}
+"""Tag → field, of those whose content is given."""
+_INFO_TAG: Final = b"\x82\x01"
+"""Of a SegmentInfo, on the wire."""
 _MAX_VARINT: Final = 10
 _MAX_TAG: Final = 5
 _MAX_LENGTH: Final = 2**31 - 1
@@ -29,7 +35,7 @@ class _Malformed(Exception):
 
 
 class LogReader:
-    """Takes the chunks of one file in order, and gives the bytes of its batches.
+    """Takes the chunks of one file in order, and gives the bytes of its batches and SegmentInfos.
 
     After the last chunk call `finish()`. `torn` is None, or why the file cannot be read on from
     `offset`; chunks that come after a tear are ignored.
@@ -46,8 +52,9 @@ class LogReader:
         self._buffer = bytearray()
         self._base = 0  # where in the file the buffer starts
 
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """The batches (each a serialized InferenceLogBatch) that are whole with this chunk.
+    def feed(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
+        """The records that are whole with this chunk: field and content. Of BATCH_FIELD that is a
+        serialized InferenceLogBatch, of INFO_FIELD a SegmentInfo; other fields are skipped.
 
         Iterate to the end before the next chunk; whoever stops earlier is done with the file.
         """
@@ -57,9 +64,9 @@ class LogReader:
         position = 0
         try:
             while position < len(self._buffer):
-                content, end = self._field(position)
-                if content is not None:
-                    yield content
+                field, content, end = self._field(position)
+                if field:
+                    yield field, content
                 position = end
                 self.offset = self._base + position
         except _Incomplete:
@@ -74,14 +81,20 @@ class LogReader:
         if self.torn is None and self._buffer:
             self.torn = "the last record is not whole"
 
-    def _field(self, start: int) -> tuple[bytes | None, int]:
-        """The field at `start`: its content if it is a batch, and its end."""
+    @property
+    def between_batches(self) -> bool:
+        """Whether what is left over is nothing, or the start of a SegmentInfo."""
+        return not self._buffer or _INFO_TAG.startswith(self._buffer[: len(_INFO_TAG)])
+
+    def _field(self, start: int) -> tuple[int, bytes, int]:
+        """The field at `start`: its number and content if it is one that is given, else 0; and its end."""
         tag, position = self._varint(start, _MAX_TAG)
-        if tag != BATCH_FIELD << 3 | _LENGTH:
-            return None, self._skip(tag, position)
+        field = _GIVEN.get(tag, 0)
+        if not field:
+            return 0, b"", self._skip(tag, position)
         length, begin = self._length(position)
         self._require(begin + length)
-        return bytes(memoryview(self._buffer)[begin : begin + length]), begin + length
+        return field, bytes(memoryview(self._buffer)[begin : begin + length]), begin + length
 
     def _skip(self, tag: int, position: int) -> int:
         """The end of the value whose tag ends at `position`; a group ends with its end tag."""

@@ -1,17 +1,18 @@
 """The times that the names of a log's folders and files tell (CONTRACT.md 4), and windows of time.
 
 `year=YYYY/month=MM/day=DD/hour=HH/mi=MM/<uuid4>_<unix micros>.pb`, UTC: when the segment was opened.
+`.gz` or `.zst` may follow.
 """
 
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import PurePath
 from typing import Final
 
 from hushar.logreading.times import MICROS_A_DAY, MICROS_A_SECOND, unix_micros
 
-_NAME: Final = re.compile(r".+_(?P<micros>[0-9]{1,18})\.pb", re.ASCII | re.DOTALL)
+_NAME: Final = re.compile(r".+_(?P<micros>[0-9]{1,18})\.pb(?:\.gz|\.zst)?", re.ASCII | re.DOTALL)
 _PARTS: Final = ("year", "month", "day", "hour", "mi")
 _PART: Final = re.compile(r"(year|month|day|hour|mi)=([0-9]{1,4})", re.ASCII)
 _FIRST: Final = (1, 1, 1, 0, 0)
@@ -56,7 +57,7 @@ class Window:
         )
 
 
-def partition_of(directory: Path) -> Partition | None:
+def partition_of(directory: PurePath) -> Partition | None:
     """The partition that the folders of a path name, from the year down to where they stop.
 
     None where they name none (a month without its year says nothing).
@@ -79,7 +80,7 @@ def partition_of(directory: Path) -> Partition | None:
     return Partition(start, start + _LONGEST_MICROS[len(values) - 1])
 
 
-def opened_of(file: Path) -> int | None:
+def opened_of(file: PurePath) -> int | None:
     """When a segment was opened, by its name, else by its partition; None where neither tells."""
     match = _NAME.fullmatch(file.name)
     if match is not None:

@@ -4,7 +4,9 @@ import json
 import pytest
 
 from hushar.cli.logcat import Selection, json_line, print_batches
+from hushar.cli.logprogress import ReadingProgress
 from hushar.logreading.partitions import Window
+from hushar.logreading.source import LogFile
 from hushar.proto.structs_pb2 import InferenceLogBatch, InferenceLogs
 
 
@@ -20,7 +22,9 @@ def path(tmp_path):
 
 def printed(files, selection):
     stream = io.BytesIO()
-    readable = print_batches(files, selection, stream)
+    progress = ReadingProgress(0, shown=False)
+    files = [LogFile(str(path), None, 0, path=path) for path in files]
+    readable = print_batches(files, selection, stream, progress)
     return [json.loads(line)["request_id"] for line in stream.getvalue().splitlines()], readable
 
 

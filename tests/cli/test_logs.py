@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import subprocess
@@ -6,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import zstandard
 from google.protobuf.json_format import ParseDict
 
 from hushar.proto.structs_pb2 import DataType, InferenceLogBatch, InferenceLogRow, InferenceLogs
@@ -147,6 +149,21 @@ def test_a_tear_behind_the_limit_is_not_met(hushar, logs):
     assert request_ids(hushar("logs", "cat", logs, "--limit", "1")) == ["q0"]
 
 
+@pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".zst", zstandard.compress)])
+def test_compressed_files_are_printed_like_others(hushar, logs, suffix, compress):
+    path = min(logs.rglob("*.pb"))
+    path.with_name(path.name + suffix).write_bytes(compress(path.read_bytes()))
+    path.unlink()
+    assert request_ids(hushar("logs", "cat", logs)) == ["q0", "q1", "q2", "q3"]
+    path = path.with_name(path.name + suffix)
+    path.write_bytes(path.read_bytes()[:-1])
+    ran = hushar("logs", "cat", path)
+    assert ran.status == 0
+    [message] = ran.err.splitlines()
+    assert str(path) in message
+    assert "torn" in message
+
+
 def test_unknown_fields_do_not_matter(hushar, tmp_path):
     path = write(tmp_path / "x.pb", make_batch("q"))
     batch = make_batch("q").SerializeToString() + b"\xfa\x06\x03abc"
@@ -158,9 +175,10 @@ def test_unknown_fields_do_not_matter(hushar, tmp_path):
     ("arguments", "message"),
     [
         (["absent"], "absent: No such file or directory\n"),
-        (["s3://bucket/x"], "s3://bucket/x: logs at s3:// cannot be read: "),
+        (["gopher://x"], "gopher://x: nothing installed reads gopher://; a plugin may be missing\n"),
         ([".", "--since", "soon"], "--since: 'soon' is no time: expected ISO 8601"),
         ([".", "--until", "7w"], "--until: '7w' is no time"),
+        ([".", "--since", "1h", "--until", "2h"], "--since: '1h' is later than --until '2h'\n"),
         ([".", "--limit", "-1"], "Invalid value for '--limit'"),
         ([], "Missing argument 'SOURCE...'"),
     ],
@@ -192,3 +210,15 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path):
         os.close(reading)
         _, err = process.communicate()
     assert (process.returncode, err) == (0, b"")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full (Linux)")
+@pytest.mark.parametrize("arguments", [["cat"], ["cat", "--limit", "1"], ["verify"]])
+def test_output_that_takes_nothing_is_told_in_one_line(logs, arguments):
+    command = [sys.executable, "-m", "hushar", "logs", *arguments, str(logs)]
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1] == b"standard output: No space left on device"
+    assert b"Traceback" not in ran.stderr

@@ -103,12 +103,12 @@ def test_a_process_in_which_a_model_still_computes_is_left_without_waiting(husha
     def leave(status):
         raise Left(status)
 
-    async def outlasted(prepared, *, stream):
-        assert prepared.served.model_id == "penguins"
+    async def outlasted(source, *, stream):
+        assert source.uri.endswith("service.json")
         assert stream is sys.stderr
         return False
 
-    monkeypatch.setattr(serve, "serve", outlasted)
+    monkeypatch.setattr(serve, "run", outlasted)
     monkeypatch.setattr(serve.os, "_exit", leave)
     with pytest.raises(Left) as left:
         hushar("serve", "--demo")

@@ -3,7 +3,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hushar.logreading.files import LogReader
+from hushar.logreading.files import BATCH_FIELD, INFO_FIELD, LogReader
 from hushar.proto.structs_pb2 import InferenceLogBatch, InferenceLogs, SegmentInfo
 
 
@@ -13,7 +13,9 @@ def read(data, size_bytes=None, chunks=None):
     records = []
     step = chunks or max(len(data), 1)
     for start in range(0, len(data), step):
-        records += reader.feed(data[start : start + step])
+        records += (
+            content for field, content in reader.feed(data[start : start + step]) if field == BATCH_FIELD
+        )
     reader.finish()
     return records, reader
 
@@ -134,7 +136,18 @@ def test_a_length_that_leads_beyond_the_file_is_not_waited_for():
 def test_the_offset_is_that_of_the_record_in_hand():
     data = record(b"a" * 10) + record(b"b")
     reader = LogReader()
-    assert [(content, reader.offset) for content in reader.feed(data)] == [(b"a" * 10, 0), (b"b", 12)]
+    assert [(content, reader.offset) for _, content in reader.feed(data)] == [(b"a" * 10, 0), (b"b", 12)]
+
+
+def test_batches_and_segment_infos_are_told_apart_and_the_rest_is_skipped():
+    info = b"\x82\x01\x02ab"
+    data = record(b"x") + info + b"\x12\x01?" + record(b"y") + info
+    assert list(LogReader().feed(data)) == [
+        (BATCH_FIELD, b"x"),
+        (INFO_FIELD, b"ab"),
+        (BATCH_FIELD, b"y"),
+        (INFO_FIELD, b"ab"),
+    ]
 
 
 PIECES = [*OTHER_FIELDS.values(), *DAMAGE.values(), record(b""), record(b"\x0a\x01q"), record(b"\xff")]
