@@ -6,9 +6,11 @@ For each message, whatever its bytes:
 - the kernel and the reference give the same rows bit for bit (a NaN is a NaN), or the same error in
   the same words, whether the message is vectorized whole, in parts, or alone;
 - what decodes is what protobuf's C library decodes, one level deeper than it came (CONTRACT.md 1);
+- both count the same features as missing, unknown and unparsable;
 - `count` is the number of rows of what decodes, `check` raises for the rest;
 - of some messages: what CONTRACT.md 2 says by itself (tests/kernel/kernelkit/oracle.py);
-- the responses and log records of what decodes are those of the readable splice.
+- the responses and log records of what decodes are those of the readable splice;
+- what of it may be logged is what protobuf finds (tests/kernel/kernelkit/privacy.py).
 
 A round is one random configuration and some hundred messages for it: generated ones, and damaged copies.
 It is named by its seed, so that a failure can be repeated: `fuzz_kernel.py --seed N --messages 1`.
@@ -27,9 +29,10 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "kernel"))
 
-from kernelkit import mutation, oracle, plans, requests, running, schema, splicing
+from kernelkit import counting, mutation, oracle, plans, privacy, requests, running, schema, splicing
 
 from hushar.errors import InvalidRequest, RequestError
+from hushar.features.counts import Counts
 from hushar.features.vectorize import Vectorizer, kernel_problem, make_vectorizer
 
 GENERATED: Final = 40
@@ -76,6 +79,7 @@ class Round:
     def _whole(self) -> list[running.Outcome]:
         """Vectorize all in one batch, and hold the result against the reference's."""
         made = running.outcomes(self.kernel, self.messages)
+        counted = self.kernel.feature_counts()
         if self.kernel_only:
             return made
         for message, ours, theirs in zip(
@@ -83,10 +87,30 @@ class Round:
         ):
             if not ours.same(theirs):
                 self._differ(message)
+        if counted != self.reference.feature_counts():
+            raise self._miscounted(counted)
         for message, ours in list(zip(self.messages, made, strict=True))[:BY_ORACLE]:
             if not ours.agrees(oracle.expected(self.setup.configuration, message)):
                 raise self._difference("the oracle", message, ours)
         return made
+
+    def _miscounted(self, counted: Counts) -> Difference:
+        """The Difference of features that are counted otherwise: by a message that is, if one alone is."""
+        for message in self.messages:
+            ours, theirs = [
+                self._counted_alone(name, message) for name in (self.kernel.name, self.reference.name)
+            ]
+            if ours != theirs:
+                wanted = counting.expected(self.setup.configuration, [message])
+                text = f"message: {message.hex()}\nreference: {theirs}\noracle: {wanted}"
+                return Difference(f"seed {self.seed}: the kernel counts {ours}\n{text}")
+        theirs = self.reference.feature_counts()
+        return Difference(f"seed {self.seed}: the kernel counts {counted}\nreference: {theirs}")
+
+    def _counted_alone(self, kernel: str, message: bytes) -> Counts:
+        vectorizer = make_vectorizer(self.setup.plan, kernel)
+        running.outcomes(vectorizer, [message])
+        return vectorizer.feature_counts()
 
     def _in_parts(self, made: list[running.Outcome]) -> None:
         """Read the messages in parts of any sizes: joined, they are the whole."""
@@ -115,6 +139,10 @@ class Round:
     def _spliced(self, messages: list[bytes]) -> None:
         """Responses and log records."""
         problem = splicing.problem(self.rng, messages, readable=not self.kernel_only)
+        if self.kernel_only:
+            privacy.run(self.rng, self.setup.order, self.messages)
+        elif problem is None:
+            problem = privacy.problem(self.rng, messages)
         if problem is not None:
             raise Difference(f"seed {self.seed}: {problem}")
 

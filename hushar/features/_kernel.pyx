@@ -23,7 +23,7 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport Py_XDECREF
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
@@ -48,6 +48,7 @@ from hushar.features._walk cimport (
     LINEAR32,
     LINEAR64,
     LONG,
+    NO_ROUTE,
     ONE_HOT,
     STRING,
     Cells,
@@ -55,6 +56,8 @@ from hushar.features._walk cimport (
     Feature,
     Item,
     Walk,
+    begin_row,
+    note,
     put_numbers,
     put_strings,
 )
@@ -86,23 +89,41 @@ cdef class Scratch:
         walk.zero_in_groups = program.zero_in_groups
         walk.item_limit = program.item_limit
         walk.collector_count = program.collector_count
-        walk.follows = <uint32_t*>malloc((walk.feature_count + 1) * sizeof(uint32_t))
+        walk.came_after = <uint32_t*>malloc((walk.feature_count + 1) * sizeof(uint32_t))
+        walk.nothing = <uint32_t*>malloc((walk.feature_count + 1) * sizeof(uint32_t))
         walk.bad = <uint8_t*>calloc(walk.feature_count + 1, 1)
+        walk.seen = <uint16_t*>calloc(walk.feature_count + 1, sizeof(uint16_t))
+        walk.unknown = <uint32_t*>calloc(walk.feature_count + 1, sizeof(uint32_t))
+        walk.part_lacking = <int64_t*>calloc(2 * walk.feature_count + 1, sizeof(int64_t))
+        walk.lacking = <int64_t*>calloc(2 * walk.feature_count + 1, sizeof(int64_t))
         walk.items = <Item*>calloc(walk.item_limit + 1, sizeof(Item))
         walk.collectors = <Collector*>calloc(walk.collector_count + 1, sizeof(Collector))
-        if walk.follows == NULL or walk.bad == NULL or walk.items == NULL or walk.collectors == NULL:
+        if walk.came_after == NULL or walk.nothing == NULL or walk.bad == NULL or walk.items == NULL:
+            raise MemoryError
+        if walk.collectors == NULL or walk.seen == NULL or walk.unknown == NULL:
+            raise MemoryError
+        if walk.part_lacking == NULL or walk.lacking == NULL:
             raise MemoryError
         for index in range(walk.feature_count):
             # A last one is followed by itself: a guess may be wrong, but not out of range.
-            walk.follows[index] = min(index + 1, walk.feature_count - 1)
+            walk.came_after[index] = min(index + 1, walk.feature_count - 1)
+            walk.nothing[index] = walk.feature_count
             if walk.features[index].collector >= 0:
                 walk.collectors[walk.features[index].collector].units = walk.features[index].units
-        walk.follows[walk.feature_count] = 0
+        walk.came_after[walk.feature_count] = 0
+        walk.nothing[walk.feature_count] = walk.feature_count
+        walk.route_end = NO_ROUTE
+        note(walk, True)
 
     def __dealloc__(self):
         self.forget()
-        free(self.walk.follows)
+        free(self.walk.came_after)
+        free(self.walk.nothing)
         free(self.walk.bad)
+        free(self.walk.seen)
+        free(self.walk.unknown)
+        free(self.walk.part_lacking)
+        free(self.walk.lacking)
         free(self.walk.items)
         free(self.walk.collectors)
 
@@ -120,6 +141,10 @@ cdef class Scratch:
         Py_XDECREF(self.walk.failure)
         self.walk.failure = NULL
         self.walk.no_memory = False
+        self.walk.lacking_of = NULL
+        if self.walk.lacks:
+            memset(self.walk.lacking, 0, 2 * self.walk.feature_count * sizeof(int64_t))
+            self.walk.lacks = False
 
     cdef int complain(self) except -1:
         """Raise what stopped the walk."""
@@ -180,6 +205,7 @@ cdef class Program:
     cdef bint zero_in_groups
     cdef uint64_t item_limit
     cdef int collector_count
+    cdef int64_t* counts  # missing, unknown, unparsable: each by feature; only with the GIL
     cdef list kept
     cdef list scratches
 
@@ -200,6 +226,9 @@ cdef class Program:
             raise MemoryError
         self.features[len(features)].length = 0xFFFFFFFF
         self.feature_count = len(features)
+        self.counts = <int64_t*>calloc(3 * len(features) + 1, sizeof(int64_t))
+        if self.counts == NULL:
+            raise MemoryError
         for index in range(self.feature_count):
             self._plan(&self.features[index], features[index])
             if self.features[index].start != columns:
@@ -251,6 +280,7 @@ cdef class Program:
                 free(self.features[index].words.slots)
         free(self.features)
         free(self.names.slots)
+        free(self.counts)
 
     cdef Scratch _take(self):
         """Memory that no other walk uses now."""
@@ -280,12 +310,34 @@ cdef class Program:
         self._give(scratch)
         return part.outcome != UNDECODABLE
 
-    def vectorize(self, parts, rows):
+    def add(self, const int64_t[:, ::1] lacking):
+        """See counts.Tally."""
+        cdef Py_ssize_t index
+        if lacking.shape[0] != 2 or lacking.shape[1] != self.feature_count:
+            raise ValueError("missing and unknown, by feature")
+        for index in range(self.feature_count):
+            self.counts[index] += lacking[0, index]
+            self.counts[self.feature_count + index] += lacking[1, index]
+
+    def add_unparsable(self, Py_ssize_t position):
+        """See counts.Tally."""
+        if position < 0 or position >= self.feature_count:
+            raise ValueError("no such feature")
+        self.counts[2 * self.feature_count + position] += 1
+
+    def table(self):
+        """What has been counted: int64 `(3, features)`."""
+        counts = (<char*>self.counts)[: 3 * self.feature_count * sizeof(int64_t)]
+        return numpy.frombuffer(counts, numpy.int64).reshape(3, self.feature_count)
+
+    def vectorize(self, parts, rows, bint counted):
         """Walk parts that are bytes, or Readings of kernel.py; the next `rows[i]` rows of part i.
 
-        Gives the matrix, what went wrong `[(index, outcome, feature, row of the call, its bytes)]`, and
-        the cells of plugins' features (Scratch.collected). The matrix has the rows of the parts where nothing
-        went wrong, and where there are plugins' features also those of the parts with a bad value.
+        Gives the matrix, what went wrong `[(index, outcome, feature, row of the call, its bytes)]`,
+        the cells of plugins' features (Scratch.collected), and what is to be counted. The matrix has the rows
+        of the parts where nothing went wrong, and where there are plugins' features also those of the parts
+        with a bad value. What the rows lack is counted here if that is wanted; but where there are plugins'
+        features, and a row lacks any, it is given, int64 `(parts, 2, features)`: a plugin may refuse some.
         """
         # Lists of our own: nobody else changes them while the GIL is free.
         cdef list held = list(parts)
@@ -294,6 +346,7 @@ cdef class Program:
         cdef Walk* walk
         cdef Py_buffer matrix
         cdef list faults = []
+        lacking = None
         if len(rows) != count:
             raise ValueError("as many numbers of rows as parts")
         cdef Part* table = <Part*>calloc(count + 1, sizeof(Part))
@@ -307,6 +360,8 @@ cdef class Program:
             try:
                 scratch = self._take()
                 walk = &scratch.walk
+                if self.collector_count:
+                    lacking = self._lacking_of(walk, count)
                 if size > BYTES_WITH_GIL:
                     with nogil:
                         walk_parts(walk, table, count, <float*>matrix.buf)
@@ -317,8 +372,12 @@ cdef class Program:
             scratch.complain()
             cells = scratch.collected() if self.collector_count else ()
             used = self._close(held, table, faults)
+            if not walk.lacks or not counted:
+                lacking = None
+            elif lacking is None:
+                self._count(walk)
             self._give(scratch)
-            return (made if used == total else made[:used]), faults, cells
+            return (made if used == total else made[:used]), faults, cells, lacking
         finally:
             free(table)
 
@@ -330,7 +389,7 @@ cdef class Program:
 
         `values` are the bytes of `(rows, units)` numbers, or of all strings; for these `offsets` is int64
         `(rows · units + 1,)`, else None. `present` is `(rows,)`, or None: all have them. Gives the first
-        value that is no number, counted row after row, or -1.
+        value that is no number, counted row after row, or -1; and how many strings are unknown.
         """
         cdef Py_ssize_t rows = matrix.shape[0], bad, size
         cdef const Feature* feature
@@ -352,20 +411,35 @@ cdef class Program:
         elif values.shape[0] != rows * feature.units * (8 if element == DOUBLE or element == LONG else 4):
             raise ValueError("values of other than the matrix's rows")
         if not rows or not self.width:
-            return -1
+            return -1, 0
         first = &matrix[0, 0]
         size = values.shape[0]
         data = &values[0] if size else <const uint8_t*>&first
         cdef Scratch scratch = self._take()
         cdef Walk* walk = &scratch.walk
+        begin_row(walk)
         with nogil:
             if element == STRING:
                 bad = put_strings(walk, feature, first, rows, data, size, &offsets[0], there)
             else:
                 bad = put_numbers(walk, feature, first, rows, element, data, there)
         scratch.complain()
+        unknown = walk.unknown[position]
         self._give(scratch)
-        return bad
+        return bad, unknown
+
+    cdef object _lacking_of(self, Walk* walk, Py_ssize_t count):
+        """Where the walk is to put what each part lacks."""
+        lacking = numpy.zeros((count, 2, self.feature_count), numpy.int64)
+        cdef int64_t[:, :, ::1] view = lacking
+        if count:
+            walk.lacking_of = &view[0, 0, 0]
+        return lacking
+
+    cdef void _count(self, const Walk* walk) noexcept:
+        cdef Py_ssize_t index
+        for index in range(2 * self.feature_count):
+            self.counts[index] += walk.lacking[index]
 
     cdef list _open(self, list parts, list rows, Part* table, Py_ssize_t* size, Py_ssize_t* total):
         """Where each part is read. Gives the messages, to be kept alive while they are read."""

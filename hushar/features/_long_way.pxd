@@ -13,6 +13,7 @@ from hushar.features._walk cimport (
     Feature,
     Item,
     Walk,
+    begin_strings,
     collect,
     number_of,
     put_absent,
@@ -51,6 +52,8 @@ cdef inline void put_value(Walk* walk, int index, const Value* value) noexcept n
     cdef int element
     cdef Py_ssize_t unit
     cdef bint good = True
+    begin_strings(walk, index)
+    walk.seen[index] = walk.stamp
     if feature.collector >= 0:
         uncollect(&walk.collectors[feature.collector], walk.row_number)
     if value.kind == 0:
@@ -182,6 +185,7 @@ cdef inline bint long_entry(Walk* walk, Bytes at, Bytes end) noexcept nogil:
     cdef uint32_t tag, length, name_length = 0
     cdef bint counts = True
     cdef int index
+    walk.strayed = True
     while at < end:
         at = read_tag(at, end, &tag)
         if at == NULL:

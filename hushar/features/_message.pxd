@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from hushar.features._short_way cimport short_entry
-from hushar.features._walk cimport Walk, uncollect
+from hushar.features._walk cimport Walk, begin_row, close_part, count_row, uncollect, went_the_route
 from hushar.features._wire cimport (
     IN_REQUEST,
     IN_ROW,
@@ -108,14 +108,19 @@ cdef inline Py_ssize_t walk_part(Walk* walk, Part* part) noexcept nogil:
                 walk.checking = True
             if not walk.checking:
                 memcpy(walk.row, walk.row_default, walk.width * sizeof(float))
+                begin_row(walk)
             if not walk_row(walk, at, at + length):
                 at = NULL
                 break
             if rare(walk.bad_count):
                 note_fault(walk, part, rows, at, at + length)
                 walk.checking = True
+            elif not walk.checking and not walk.noting and rare(not went_the_route(walk)):
+                begin_row(walk)
+                walk_row(walk, at, at + length)
             at += length
             if not walk.checking:
+                count_row(walk)
                 rows += 1
                 walk.row += walk.width
                 walk.row_number += 1
@@ -154,6 +159,7 @@ cdef inline void walk_parts(Walk* walk, Part* parts, Py_ssize_t count, float* ma
         if rare(parts[index].outcome == FAILED_BEFORE):
             continue
         walk_part(walk, &parts[index])
+        close_part(walk, index, parts[index].outcome == DONE)
         if likely(parts[index].outcome == DONE):
             row += parts[index].rows
         elif parts[index].outcome == BAD_VALUE and walk.collector_count:

@@ -16,9 +16,11 @@ from hushar.features._walk cimport (
     IDENTITY,
     INTEGER,
     LONG,
+    NO_ROUTE,
     STRING,
     Feature,
     Walk,
+    begin_strings,
     number_of,
     put_absent,
     put_word,
@@ -54,17 +56,30 @@ cdef enum:
 cdef inline int find(Walk* walk, const uint8_t* name, uint32_t length) noexcept nogil:
     """The feature of that name, NO_FEATURE, or UNDECODABLE_NAME."""
     cdef uint32_t guess = walk.follows[walk.last]
-    cdef const Feature* feature = &walk.features[guess]
-    cdef int32_t index
     # What equals a name of the configuration is UTF-8.
-    if likely(feature.length == length and same(feature.name, name, length)):
+    if likely(is_named(walk, guess, name, length)):
         walk.last = guess
         return guess
-    index = look_up(walk.names, name, length, walk.seed)
-    if index < 0:
-        return NO_FEATURE if is_utf8(name, length) else UNDECODABLE_NAME
-    walk.follows[walk.last] = index
+    return find_otherwise(walk, name, length)
+
+
+cdef inline bint is_named(Walk* walk, uint32_t index, const uint8_t* name, uint32_t length) noexcept nogil:
+    cdef const Feature* feature = &walk.features[index]
+    return feature.length == length and same(feature.name, name, length)
+
+
+cdef inline int find_otherwise(Walk* walk, const uint8_t* name, uint32_t length) noexcept nogil:
+    """The same where nothing was expected, or another one."""
+    cdef int32_t index = walk.came_after[walk.last]
+    if not walk.noting or not is_named(walk, index, name, length):
+        index = look_up(walk.names, name, length, walk.seed)
+        if index < 0:
+            return NO_FEATURE if is_utf8(name, length) else UNDECODABLE_NAME
+        walk.came_after[walk.last] = index
+        walk.route_end = NO_ROUTE
     walk.last = index
+    walk.was_seen = walk.seen[index] == walk.stamp
+    walk.seen[index] = walk.stamp
     return index
 
 
@@ -90,6 +105,7 @@ cdef inline int short_string(Walk* walk, int index, Bytes at, Bytes end) noexcep
     if feature.units != 1 or not feature.accepts >> STRING & 1:
         settle(walk, index, False)
         return TAKEN if is_utf8(at, end - at) else BROKEN
+    begin_strings(walk, index)
     put = put_word(walk, feature, at, end - at, 0)
     if put < 0:
         return BROKEN
@@ -107,6 +123,7 @@ cdef inline int short_strings(Walk* walk, int index, Bytes at, Bytes end) noexce
     if index >= 0:
         feature = &walk.features[index]
         units = feature.units if feature.accepts >> STRING & 1 else 0
+        begin_strings(walk, index)
     while at < end:
         if at[0] != <uint8_t>(1 << 3 | LENGTH):
             return UNUSUAL
@@ -276,8 +293,15 @@ cdef inline bint short_entry(Walk* walk, Bytes at, Bytes end) noexcept nogil:
     if rare(at == NULL):
         return False
     if rare(at + length != end or (index >= 0 and walk.features[index].op == COLLECT)):
-        return long_entry(walk, start, end)
+        return read_again(walk, index, start, end)
     outcome = short_value(walk, NO_FEATURE if walk.checking else index, at, end)
     if rare(outcome == UNUSUAL):
-        return long_entry(walk, start, end)
+        return read_again(walk, index, start, end)
     return outcome == TAKEN
+
+
+cdef inline bint read_again(Walk* walk, int index, Bytes at, Bytes end) noexcept nogil:
+    """An entry, by the long way, after its feature has been noted: it may not be that one's after all."""
+    if index >= 0 and walk.noting and not walk.was_seen:
+        walk.seen[index] = 0
+    return long_entry(walk, at, end)

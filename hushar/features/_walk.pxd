@@ -3,7 +3,7 @@
 
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport realloc
 from libc.string cimport memcpy, memset
 
@@ -34,6 +34,8 @@ cdef enum:
 
 cdef enum:
     LONG_NUMBER = 64
+    NO_ROUTE = 0xFFFFFFFF
+    NOTED_ROWS = 64
 
 cdef struct Feature:
     const uint8_t* name
@@ -76,13 +78,31 @@ cdef struct Walk:
     const float* row_default
     Py_ssize_t width
     bint zero_in_groups
-    uint32_t* follows  # which feature came after feature i in the row before; [feature_count]: first
+    uint32_t* came_after  # which feature came after feature i in the row before; [feature_count]: first
+    uint32_t* nothing  # in its place: after no feature comes any
+    uint32_t* follows  # one of these two: which feature is expected
     uint32_t last
     float* row  # where the row goes
     int64_t row_number
     bint checking  # nothing is written
     uint8_t* bad  # by feature, in this row
     int bad_count
+    # What is counted (counts.py). In this row: which features it has (those with its stamp, never 0), and how
+    # many unknown strings each has. Of a part: missing, then unknown, by feature.
+    bint noting  # which features a row has; else only whether it went the route
+    bint strayed  # from the route, in this row
+    uint32_t route_end
+    int left  # complete rows until a route is looked for
+    uint16_t* seen
+    uint16_t stamp
+    bint was_seen  # before the last feature was found
+    uint32_t* unknown
+    bint has_unknown
+    int64_t* part_lacking
+    bint part_lacks
+    int64_t* lacking  # of all parts
+    bint lacks
+    int64_t* lacking_of  # of each part, where that is asked for; else NULL
     Item* items
     uint64_t item_limit
     Collector* collectors
@@ -159,6 +179,8 @@ cdef inline int put_word(
     if position < 0:
         if not is_utf8(text, length):
             return -1
+        walk.unknown[feature - walk.features] += 1
+        walk.has_unknown = True
         source = walk.row_default + feature.start + unit * feature.unit
     elif feature.op == ONE_HOT:
         memset(columns, 0, feature.unit * sizeof(float))
@@ -181,6 +203,12 @@ cdef inline void settle(Walk* walk, int feature, bint good) noexcept nogil:
         walk.bad[feature] = 1
 
 
+cdef inline void begin_strings(Walk* walk, int feature) noexcept nogil:
+    """Forget the strings that an entry before had for the feature in this row."""
+    if rare(walk.has_unknown):
+        walk.unknown[feature] = 0
+
+
 cdef inline void put_absent(Walk* walk, int index) noexcept nogil:
     cdef const Feature* feature = &walk.features[index]
     memcpy(
@@ -188,6 +216,104 @@ cdef inline void put_absent(Walk* walk, int index) noexcept nogil:
         feature.units * feature.unit * sizeof(float),
     )
     settle(walk, index, True)
+    begin_strings(walk, index)
+    walk.seen[index] = 0
+    walk.strayed = True
+
+
+cdef inline void note(Walk* walk, bint noting) noexcept nogil:
+    """From now on each feature of a row is noted, or none is.
+
+    Where the next feature is expected rightly there is no look at this: so nothing is expected while noting.
+    """
+    walk.noting = noting
+    walk.follows = walk.nothing if noting else walk.came_after
+
+
+# ---- what a row lacks ----------------------------------------------------------------------------
+
+
+# To note every feature of every row costs a kernel as fast as this some percent. So where rows are alike, as
+# they are in most requests, only this is looked at: whether a row has all features in the order of the row
+# before, the route, each as clients write it. Then nothing is missing. Where a row has not, it is walked once
+# more, noting, and so are the next ones, until it is worth while to look for a route again.
+
+
+cdef inline void begin_row(Walk* walk) noexcept nogil:
+    walk.stamp += 1
+    if rare(walk.stamp == 0):
+        memset(walk.seen, 0, walk.feature_count * sizeof(uint16_t))
+        walk.stamp = 1
+    walk.strayed = False
+    if rare(walk.has_unknown):
+        memset(walk.unknown, 0, walk.feature_count * sizeof(uint32_t))
+        walk.has_unknown = False
+
+
+cdef inline bint went_the_route(Walk* walk) noexcept nogil:
+    """Whether the row, while nothing was noted, has all features. If not it has to be walked again."""
+    if likely(not walk.strayed and walk.last == walk.route_end):
+        return True
+    note(walk, True)
+    walk.left = NOTED_ROWS
+    return False
+
+
+cdef inline void look_for_route(Walk* walk) noexcept nogil:
+    """After a complete row: whether what follows what leads once through all features.
+
+    A row that goes this way and stops at its end has all of them, however often it went round.
+    """
+    cdef uint32_t at = walk.feature_count
+    cdef int index
+    walk.left = NOTED_ROWS
+    for index in range(walk.feature_count):
+        at = walk.came_after[at]
+        if walk.seen[at] != walk.stamp:
+            return
+        walk.seen[at] = 0
+    walk.route_end = at
+    note(walk, False)
+
+
+cdef inline void count_row(Walk* walk) noexcept nogil:
+    """Add what the row lacks to what its part does."""
+    cdef int index
+    cdef int64_t* lacking = walk.part_lacking
+    cdef uint16_t absent = 0
+    if walk.noting:
+        for index in range(walk.feature_count):
+            absent |= walk.seen[index] ^ walk.stamp
+        if not absent:
+            walk.left -= 1
+            if walk.left <= 0 and walk.feature_count:
+                look_for_route(walk)
+    if likely(not absent and not walk.has_unknown):
+        return
+    walk.part_lacks = True
+    if absent:
+        for index in range(walk.feature_count):
+            lacking[index] += walk.seen[index] != walk.stamp
+    if walk.has_unknown:
+        lacking += walk.feature_count
+        for index in range(walk.feature_count):
+            lacking[index] += walk.unknown[index]
+
+
+cdef inline void close_part(Walk* walk, Py_ssize_t part, bint good) noexcept nogil:
+    """Add what a part lacks, if it is good, to what all do."""
+    cdef int index
+    cdef int64_t* to = walk.lacking
+    if likely(not walk.part_lacks):
+        return
+    if good:
+        walk.lacks = True
+        if walk.lacking_of != NULL:
+            to = walk.lacking_of + part * 2 * walk.feature_count
+        for index in range(2 * walk.feature_count):
+            to[index] += walk.part_lacking[index]
+    memset(walk.part_lacking, 0, 2 * walk.feature_count * sizeof(int64_t))
+    walk.part_lacks = False
 
 
 # ---- values for plugins ------------------------------------------------------------------------

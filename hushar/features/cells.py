@@ -32,11 +32,13 @@ def fill(
     *,
     position: int,
     starts: NDArray[np.intp],
+    unknown_rows: list[NDArray[np.intp]] | None = None,
 ) -> list[Fault]:
     """Transform a column and write it into the matrix.
 
     `rows` are the rows of the matrix that it has values for, ascending, `feature.units` values each;
     `position` is the feature's in the plan; `starts` has each part's first row of the matrix, and the end.
+    To `unknown_rows` the rows of unknown values are added, as often as they have any.
     Gives the first fault of each part.
     """
     count = len(rows)
@@ -50,6 +52,8 @@ def fill(
     if result.unknown is not None:
         unknown = result.unknown.reshape(count, feature.units, 1)
         block = np.where(unknown, feature.default.reshape(feature.units, -1), block)
+        if unknown_rows is not None:
+            unknown_rows.append(np.repeat(np.asarray(rows, np.intp), feature.units)[result.unknown])
     columns = slice(feature.start, feature.stop)
     matrix[slice(None) if count == len(matrix) else rows, columns] = block.reshape(count, feature.width)
     if result.unparsable is None or not result.unparsable.any():

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hushar.errors import InvalidRequest, RequestError, UndecodableRequest
 from hushar.features.cells import Fault, fill
+from hushar.features.counts import Tally, has_vocabulary
 from hushar.features.interface import Column, Element
 from hushar.features.messages import located, unreadable, wrong_kind, wrong_length
 from hushar.features.plan import Plan, PlannedFeature
@@ -77,9 +78,16 @@ _ELEMENTS: Final[Mapping[np.dtype[Any], Element]] = {
 
 
 def vectorize_columns(
-    plan: Plan, columns: Mapping[str, InputColumn], rows: int, row_ids: Sequence[str] = ()
+    plan: Plan,
+    columns: Mapping[str, InputColumn],
+    rows: int,
+    row_ids: Sequence[str] = (),
+    tally: Tally | None = None,
 ) -> Vectorized:
-    """Fill a matrix from columns, with numpy; the yardstick of the kernel's way. See Vectorizer."""
+    """Fill a matrix from columns, with numpy; the yardstick of the kernel's way. See Vectorizer.
+
+    To `tally` is added what is counted.
+    """
     for column in columns.values():
         check_shape(column, rows)
     if not all(_is_utf8(column.values) for column in columns.values()):
@@ -87,11 +95,34 @@ def vectorize_columns(
     matrix = np.empty((rows, plan.width), np.float32)
     matrix[:] = plan.row_default
     faults: list[Fault] = []
+    unknown = [0] * len(plan.features)
     for position, feature in enumerate(plan.features):
         given = columns.get(feature.name)
         if given is not None:
-            faults += fill_column(matrix, position, feature, given)
+            found, unknown[position] = fill_column(matrix, position, feature, given)
+            faults += found
+    if tally is not None:
+        count_columns(tally, plan, columns, rows, unknown=unknown, faults=faults)
     return finished(plan, matrix, columns, faults, row_ids)
+
+
+def count_columns(
+    tally: Tally,
+    plan: Plan,
+    columns: Mapping[str, InputColumn],
+    rows: int,
+    *,
+    unknown: Sequence[int],
+    faults: Sequence[Fault],
+) -> None:
+    """Add what columns of so many rows lack; `unknown` are the unknown strings of each feature."""
+    if faults:
+        if not min(faults).refusal:
+            tally.add_unparsable(min(faults).position)
+        return
+    given = [columns.get(feature.name) for feature in plan.features]
+    present = [0 if column is None else len(column.present_rows(rows)) for column in given]
+    tally.add(np.array([[rows - each for each in present], unknown], np.int64))
 
 
 def check_shape(column: InputColumn, rows: int) -> None:
@@ -123,14 +154,15 @@ def refusal_of(feature: PlannedFeature, column: InputColumn) -> str:
 
 def fill_column(
     matrix: NDArray[np.float32], position: int, feature: PlannedFeature, column: InputColumn
-) -> list[Fault]:
-    """Write a column into the matrix, by the feature's transformation. Gives the first fault in it."""
+) -> tuple[list[Fault], int]:
+    """Write a column into the matrix, by the feature's transformation. Gives the first fault in it, and how
+    many of its strings are unknown."""
     rows = column.present_rows(len(matrix))
     if not len(rows):
-        return []
+        return [], 0
     refusal = refusal_of(feature, column)
     if refusal:
-        return [Fault(int(rows[0]), position, refusal)]
+        return [Fault(int(rows[0]), position, refusal)], 0
     values = column.values
     if isinstance(values, Strings):
         flat = np.empty(len(values.offsets) - 1, object)
@@ -139,7 +171,17 @@ def fill_column(
         flat = values.reshape(-1)
     chosen = flat.reshape(len(matrix), column.length)[rows].reshape(-1)
     starts = np.array([0, len(matrix)], np.intp)
-    return fill(matrix, feature, Column(column.element, chosen), rows, position=position, starts=starts)
+    unknown: list[NDArray[np.intp]] = []
+    faults = fill(
+        matrix,
+        feature,
+        Column(column.element, chosen),
+        rows,
+        position=position,
+        starts=starts,
+        unknown_rows=unknown,
+    )
+    return faults, sum(map(len, unknown)) if has_vocabulary(feature.transformation) else 0
 
 
 def finished(

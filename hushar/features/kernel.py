@@ -21,11 +21,13 @@ from hushar.features.columns import (
     InputColumn,
     Strings,
     check_shape,
+    count_columns,
     failed,
     fill_column,
     finished,
     refusal_of,
 )
+from hushar.features.counts import Counts, by_name
 from hushar.features.interface import Column, Element
 from hushar.features.plan import Plan, PlannedFeature
 from hushar.features.results import Reading, Vectorized
@@ -91,10 +93,12 @@ class KernelVectorizer:
         """See Vectorizer."""
         return _KernelReading(message)
 
-    def vectorize(self, parts: Sequence[bytes | Reading], rows: Sequence[int]) -> Vectorized:
+    def vectorize(
+        self, parts: Sequence[bytes | Reading], rows: Sequence[int], counted: bool = True
+    ) -> Vectorized:
         """See Vectorizer."""
-        matrix, faults, cells = self._program.vectorize(parts, rows)
-        if not faults and not cells:
+        matrix, faults, cells, lacking = self._program.vectorize(parts, rows, counted)
+        if not faults and not cells and lacking is None:
             return Vectorized(matrix, rows, {})
         counts = list(rows)
         errors: dict[int, RequestError] = {}
@@ -106,12 +110,14 @@ class KernelVectorizer:
             counts[index] = 0
             errors[index] = _error_before(parts[index]) if outcome == _FAILED_BEFORE else UndecodableRequest()
         if self._collected:
-            matrix, counts, found = self._fill(parts, matrix, counts, cells, bad)
+            matrix, counts, found = self._fill(parts, matrix, counts, cells, bad, counted=counted)
             errors |= found
         else:
             for index, (position, row, content) in bad.items():
                 counts[index] = 0
-                errors[index] = self._explain(position, InputRow.FromString(content), row)
+                errors[index] = self._explain(position, InputRow.FromString(content), row, counted)
+        if lacking is not None:
+            self._program.add(lacking[[index not in errors for index in range(len(parts))]].sum(axis=0))
         for index, error in errors.items():
             part = parts[index]
             if isinstance(part, Reading):
@@ -132,15 +138,18 @@ class KernelVectorizer:
         matrix = np.empty((rows, self.plan.width), np.float32)
         matrix[:] = self.plan.row_default
         faults: list[Fault] = []
+        unknown = [0] * len(self.plan.features)
         for position, feature in enumerate(self.plan.features):
             given = columns.get(feature.name)
             if given is not None:
-                faults += self._fill_column(matrix, position, feature, given)
+                found, unknown[position] = self._fill_column(matrix, position, feature, given)
+                faults += found
+        count_columns(self._program, self.plan, columns, rows, unknown=unknown, faults=faults)
         return finished(self.plan, matrix, columns, faults, row_ids)
 
     def _fill_column(
         self, matrix: NDArray[np.float32], position: int, feature: PlannedFeature, column: InputColumn
-    ) -> list[Fault]:
+    ) -> tuple[list[Fault], int]:
         if position in self._collected or refusal_of(feature, column):
             return fill_column(matrix, position, feature, column)
         values = column.values
@@ -150,11 +159,20 @@ class KernelVectorizer:
             content, offsets = np.ascontiguousarray(values).reshape(-1).view(np.uint8), None
         present = None if column.present is None else np.ascontiguousarray(column.present).view(np.uint8)
         element = _ELEMENTS.index(column.element)
-        bad = self._program.fill_column(position, matrix, element, content, offsets, present)
-        return [] if bad < 0 else [Fault(bad // feature.units, position, element=bad % feature.units)]
+        bad, unknown = self._program.fill_column(position, matrix, element, content, offsets, present)
+        if bad < 0:
+            return [], unknown
+        return [Fault(bad // feature.units, position, element=bad % feature.units)], unknown
 
-    def _explain(self, position: int, input_row: InputRow, row: int) -> RequestError:
-        return reference.explain(self.plan.features[position], input_row, row)
+    def feature_counts(self) -> Counts:
+        """See Vectorizer."""
+        return by_name(self.plan, self._program.table())
+
+    def _explain(self, position: int, input_row: InputRow, row: int, counted: bool) -> RequestError:
+        error, unparsable = reference.explain(self.plan.features[position], input_row, row)
+        if unparsable and counted:
+            self._program.add_unparsable(position)
+        return error
 
     def _fill(
         self,
@@ -163,6 +181,8 @@ class KernelVectorizer:
         counts: Sequence[int],
         cells: Sequence[tuple[int, int, NDArray[np.int64], NDArray[Any]]],
         bad: Mapping[int, tuple[int, int, bytes]],
+        *,
+        counted: bool,
     ) -> tuple[NDArray[np.float32], list[int], dict[int, RequestError]]:
         """Let the plugins transform the cells of their features, in a matrix of all parts that decode.
 
@@ -188,7 +208,7 @@ class KernelVectorizer:
         for index, fault in first_faults(faults, starts).items():
             row = firsts[index] + fault.row - int(starts[index])
             try:
-                errors[index] = self._explain(fault.position, _input_row(parts[index], row), row)
+                errors[index] = self._explain(fault.position, _input_row(parts[index], row), row, counted)
             except UndecodableRequest as error:
                 # A Reading whose rest, not yet walked, does not decode.
                 errors[index] = error

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from hushar.errors import InvalidRequest, RequestError, UndecodableRequest
 from hushar.features.cells import Fault, fill, first_faults, without
+from hushar.features.counts import Tally, has_vocabulary
 from hushar.features.interface import Column, Element
 from hushar.features.messages import located, unreadable, wrong_kind, wrong_length
 from hushar.features.plan import Plan, PlannedFeature
@@ -58,7 +59,7 @@ class _Cells:
 class _Reader:
     """Takes the values of one feature out of the messages of one batch."""
 
-    __slots__ = ("cells", "feature", "position", "scalars")
+    __slots__ = ("cells", "feature", "position", "scalars", "unknown_rows")
 
     def __init__(self, position: int, feature: PlannedFeature) -> None:
         self.position = position
@@ -66,6 +67,8 @@ class _Reader:
         self.cells: dict[Element, _Cells] = {}
         self.scalars: dict[str, _Cells] = {}
         """By kind, where scalars of that kind have been found to be right: the short way of `_read`."""
+        self.unknown_rows: list[NDArray[np.intp]] = []
+        """The rows of unknown values, as often as they have any."""
 
     def receive(self, row: int, kind: str, value: DataType) -> str | None:
         """Take a value if it is of an accepted kind and length; else say what is wrong with it."""
@@ -91,8 +94,24 @@ class _Reader:
         faults: list[Fault] = []
         for cells in self.cells.values():
             column = Column(cells.element, np.array(cells.values, dtype=cells.element.dtype))
-            faults += fill(matrix, self.feature, column, cells.rows, position=self.position, starts=starts)
+            faults += fill(
+                matrix,
+                self.feature,
+                column,
+                cells.rows,
+                position=self.position,
+                starts=starts,
+                unknown_rows=self.unknown_rows,
+            )
         return faults
+
+    def lacking(self, good: NDArray[np.bool_]) -> tuple[int, int]:
+        """Among the rows of the matrix that are `good`: those without a value; and the unknown strings."""
+        present = sum(int(good[cells.rows].sum()) for cells in self.cells.values())
+        unknown = 0
+        if has_vocabulary(self.feature.transformation):
+            unknown = sum(int(good[rows].sum()) for rows in self.unknown_rows)
+        return int(good.sum()) - present, unknown
 
 
 def open_request(message: bytes) -> InferenceRequest:
@@ -113,10 +132,11 @@ def open_request(message: bytes) -> InferenceRequest:
         raise UndecodableRequest from error
 
 
-def vectorize(plan: Plan, parts: Sequence[Part]) -> Vectorized:
+def vectorize(plan: Plan, parts: Sequence[Part], tally: Tally | None = None) -> Vectorized:
     """Fill one matrix with the rows of several parts.
 
-    A part with a bad value has an InvalidRequest among the errors and no rows in the matrix.
+    A part with a bad value has an InvalidRequest among the errors and no rows in the matrix. To `tally` is
+    added what is counted.
     """
     counts = [len(part.inputs) for part in parts]
     starts = np.cumsum([0, *counts], dtype=np.intp)
@@ -130,24 +150,30 @@ def vectorize(plan: Plan, parts: Sequence[Part]) -> Vectorized:
     matrix[:] = plan.row_default
     for reader in readers.values():
         faults += reader.fill(matrix, starts)
-    if not faults:
-        return Vectorized(matrix, counts, {})
     errors: dict[int, RequestError] = {}
-    for index, fault in first_faults(faults, starts).items():
+    for index, fault in (first_faults(faults, starts) if faults else {}).items():
         part, feature = parts[index], plan.features[fault.position]
         row = fault.row - int(starts[index])
         errors[index] = _error(fault, feature, part.inputs[row], part.first + row)
+        if tally is not None and not fault.refusal:
+            tally.add_unparsable(fault.position)
+    if tally is not None:
+        good = np.repeat([index not in errors for index in range(len(parts))], counts).astype(np.bool_)
+        tally.add(np.array([reader.lacking(good) for reader in readers.values()], np.int64).reshape(-1, 2).T)
+    if not errors:
+        return Vectorized(matrix, counts, {})
     return Vectorized(*without(matrix, counts, errors), errors)
 
 
-def explain(feature: PlannedFeature, input_row: InputRow, row: int) -> InvalidRequest:
-    """The error of a row whose value of this feature cannot be served; `row` is its index in its request."""
+def explain(feature: PlannedFeature, input_row: InputRow, row: int) -> tuple[InvalidRequest, bool]:
+    """The error of a row whose value of this feature cannot be served, and whether that is a string that
+    cannot be read; `row` is its index in its request."""
     reader = _Reader(0, feature)
     fault = _read([input_row], 0, {feature.name: reader})
     if fault is None:
         matrix = np.empty((1, feature.stop), np.float32)
         (fault,) = reader.fill(matrix, np.array([0, 1], np.intp))
-    return _error(fault, feature, input_row, row)
+    return _error(fault, feature, input_row, row), not fault.refusal
 
 
 def _read(inputs: Iterable[InputRow], start: int, readers: Mapping[str, _Reader]) -> Fault | None:

@@ -8,6 +8,7 @@ from hushar.errors import RequestError
 from hushar.features import reference
 from hushar.features.columns import InputColumn, Strings, vectorize_columns
 from hushar.features.counting import count_rows
+from hushar.features.counts import Counts, Totals, by_name
 from hushar.features.plan import Plan
 from hushar.features.reference import Part
 from hushar.features.results import Reading, Vectorized
@@ -63,13 +64,17 @@ class Vectorizer(Protocol):
         """Begin with a message whose rows are read in several parts. Does not raise."""
         ...
 
-    def vectorize(self, parts: Sequence[bytes | Reading], rows: Sequence[int]) -> Vectorized:
+    def vectorize(
+        self, parts: Sequence[bytes | Reading], rows: Sequence[int], counted: bool = True
+    ) -> Vectorized:
         """One matrix of all parts.
 
         Part i is a whole message, whose count is `rows[i]`, or the next `rows[i]` rows of a Reading, which is
         there once at most.
         One that does not decode, or that has a bad value, gets its error and brings no rows; where both
         are so, it is undecodable. In a Reading's errors rows are numbered as in the whole message.
+        `counted`: whether what is missing and unknown goes into `feature_counts`; not for rows that came
+        before, or that nobody has sent.
 
         Raises:
             ValueError: a message that decodes has other than `rows[i]` rows.
@@ -87,6 +92,11 @@ class Vectorizer(Protocol):
         Raises:
             ValueError: a column is not of so many rows, or of an unknown type.
         """
+        ...
+
+    def feature_counts(self) -> Counts:
+        """How often each feature of the plan was missing, unknown, or a string that cannot be read, since the
+        start (docs/vectorization.md)."""
         ...
 
 
@@ -107,6 +117,7 @@ class ReferenceVectorizer:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self._totals = Totals(len(plan.features))
 
     def count(self, messages: Sequence[bytes]) -> list[int]:
         """See Vectorizer."""
@@ -120,7 +131,9 @@ class ReferenceVectorizer:
         """See Vectorizer."""
         return _ReferenceReading(message)
 
-    def vectorize(self, parts: Sequence[bytes | Reading], rows: Sequence[int]) -> Vectorized:
+    def vectorize(
+        self, parts: Sequence[bytes | Reading], rows: Sequence[int], counted: bool = True
+    ) -> Vectorized:
         """See Vectorizer."""
         started = time.perf_counter()
         taken: list[Part] = []
@@ -132,7 +145,7 @@ class ReferenceVectorizer:
                 errors[index] = error
                 taken.append(Part(()))
         decode_us = (time.perf_counter() - started) * 1e6
-        result = reference.vectorize(self.plan, taken)
+        result = reference.vectorize(self.plan, taken, self._totals if counted else None)
         errors |= result.errors
         for index, told in errors.items():
             failed = parts[index]
@@ -144,7 +157,11 @@ class ReferenceVectorizer:
         self, columns: Mapping[str, InputColumn], rows: int, row_ids: Sequence[str] = ()
     ) -> Vectorized:
         """See Vectorizer."""
-        return vectorize_columns(self.plan, columns, rows, row_ids)
+        return vectorize_columns(self.plan, columns, rows, row_ids, self._totals)
+
+    def feature_counts(self) -> Counts:
+        """See Vectorizer."""
+        return by_name(self.plan, self._totals.table())
 
 
 def _take(part: bytes | Reading, count: int) -> Part:

@@ -13,22 +13,21 @@ caller says of it is a ValueError, and nothing outside of it is read.
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdint cimport uint8_t, uint64_t
 
-# With it comes its check that the machine is little-endian: scores are copied as they lie in memory.
-from hushar.features._wire cimport END_GROUP, FIXED32, FIXED64, LENGTH, START_GROUP, VARINT
-
-cdef enum:
-    FIELD_1 = 0x0A  # tags of length-delimited fields
-    FIELD_2 = 0x12
-    FIELD_3 = 0x1A
+from hushar.inference._fields cimport (
+    FIELD_1,
+    FIELD_2,
+    FIELD_3,
+    Span,
+    field_at,
+    put_bytes,
+    put_head,
+    put_varint,
+    varint_size,
+)
 
 # `received_unix_micros` (16, varint) and `model_version` (17, length-delimited) have tags of two bytes.
-
-ctypedef struct Span:
-    Py_ssize_t start
-    Py_ssize_t size
 
 ctypedef struct Row:
     Span whole      # in its message
@@ -187,83 +186,7 @@ cdef inline Py_ssize_t record_size(const Item* item) noexcept nogil:
     return 1 + varint_size(item.batch_size) + item.batch_size
 
 
-# The walk: places are offsets; -1 means that the message is not what it should be.
-
-
-cdef inline Py_ssize_t varint_at(
-    const uint8_t* data, Py_ssize_t at, Py_ssize_t end, uint64_t* value
-) noexcept nogil:
-    """Read a varint of up to ten bytes; where it ends, or -1."""
-    cdef uint64_t read
-    cdef int shift = 7
-    if at >= end:
-        return -1
-    read = data[at]
-    at += 1
-    if read < 0x80:
-        value[0] = read
-        return at
-    read &= 0x7F
-    while at < end and shift < 70:
-        read |= <uint64_t> (data[at] & 0x7F) << shift
-        at += 1
-        if data[at - 1] < 0x80:
-            value[0] = read
-            return at
-        shift += 7
-    return -1
-
-
-cdef Py_ssize_t after(const uint8_t* data, Py_ssize_t at, Py_ssize_t end, int wire_type) noexcept nogil:
-    """Where the value at `at` ends, a group with all that is nested in it; or -1."""
-    cdef uint64_t number = 0
-    cdef Py_ssize_t depth = 0
-    while True:
-        if wire_type == VARINT:
-            at = varint_at(data, at, end, &number)
-        elif wire_type == FIXED64:
-            at += 8
-        elif wire_type == FIXED32:
-            at += 4
-        elif wire_type == LENGTH:
-            at = varint_at(data, at, end, &number)
-            if at < 0 or number > <uint64_t> (end - at):
-                return -1
-            at += <Py_ssize_t> number
-        elif wire_type == START_GROUP:
-            depth += 1
-        elif wire_type == END_GROUP and depth:
-            depth -= 1
-        else:
-            return -1
-        if at < 0 or at > end:
-            return -1
-        if depth == 0:
-            return at
-        at = varint_at(data, at, end, &number)
-        if at < 0:
-            return -1
-        wire_type = number & 7
-
-
-cdef inline Py_ssize_t field_at(
-    const uint8_t* data, Py_ssize_t at, Py_ssize_t end, uint64_t* tag, Span* value
-) noexcept nogil:
-    """One field of a message: its tag, and its value's place; where it ends, or -1."""
-    cdef uint64_t number = 0
-    at = varint_at(data, at, end, tag)
-    if at < 0:
-        return -1
-    if tag[0] & 7 == LENGTH:
-        at = varint_at(data, at, end, &number)
-        if at < 0 or number > <uint64_t> (end - at):
-            return -1
-        value.start = at
-        value.size = <Py_ssize_t> number
-        return at + value.size
-    value.start = at
-    value.size = 0
-    return after(data, at, end, tag[0] & 7)
+# The walk. It knows a row by its tag alone.
 
 
 cdef bint measure_row(const uint8_t* data, Row* row) noexcept nogil:
@@ -350,36 +273,9 @@ cdef Py_ssize_t measure_all(
 # Writing: all sizes are known, so there is always room.
 
 
-cdef inline Py_ssize_t varint_size(uint64_t value) noexcept nogil:
-    cdef Py_ssize_t size = 1
-    while value >= 0x80:
-        value >>= 7
-        size += 1
-    return size
-
-
 cdef inline Py_ssize_t text_size(Py_ssize_t size) noexcept nogil:
     """Of a string field with a tag of one byte; nothing where it is empty, as proto3 has it."""
     return 1 + varint_size(size) + size if size else 0
-
-
-cdef inline uint8_t* put_varint(uint8_t* to, uint64_t value) noexcept nogil:
-    while value >= 0x80:
-        to[0] = <uint8_t> (value & 0x7F | 0x80)
-        to += 1
-        value >>= 7
-    to[0] = <uint8_t> value
-    return to + 1
-
-
-cdef inline uint8_t* put_bytes(uint8_t* to, const uint8_t* data, Py_ssize_t size) noexcept nogil:
-    memcpy(to, data, size)
-    return to + size
-
-
-cdef inline uint8_t* put_head(uint8_t* to, uint8_t tag, Py_ssize_t size) noexcept nogil:
-    to[0] = tag
-    return put_varint(to + 1, size)
 
 
 cdef inline uint8_t* put_text(uint8_t* to, uint8_t tag, const uint8_t* data, Py_ssize_t size) noexcept nogil:

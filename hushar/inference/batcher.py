@@ -121,7 +121,7 @@ class Batcher:
         rows, begun = 1, time.perf_counter()
         spent = 0.0
         while rows <= self._limits.max_rows and spent < REHEARSAL_SECONDS / 2:
-            work = Work([_EMPTY_ROW * rows], [rows], [0])
+            work = Work([_EMPTY_ROW * rows], [rows], [0], counted=True)
             seconds = math.inf
             for _ in range(2):
                 # The first of a size also pays for memory.
@@ -148,7 +148,7 @@ class Batcher:
                 # A row takes so long that it is no matter of what a matrix costs whatever its rows.
                 break
             started = time.perf_counter()
-            if self._scorer.score(Work([_EMPTY_ROW * reach], [reach], [0])).timings is None:
+            if self._scorer.score(Work([_EMPTY_ROW * reach], [reach], [0], counted=True)).timings is None:
                 break
             self._pace.rehearsed(reach, time.perf_counter() - started)
             rows = reach

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hushar.errors import AnswerTooLarge, ModelFailed, RequestError
 from hushar.features.vectorize import Reading, Vectorized, Vectorizer
+from hushar.inference.privacy import Privacy
 from hushar.inference.splice import Logged, Slices, Splice, Spliced, choose
 from hushar.models.scores import as_scores
 from hushar.models.served import ServedModel
@@ -46,6 +47,8 @@ class Work:
     calls: Sequence[Call] = ()
     """Of each message, and of the slice: one that is over need not be tried again after a failure. None where
     all are to be."""
+    counted: bool = False
+    """Whether what its features lack has been counted before, or is not to be: nobody has sent these rows."""
     now: Callable[[], float] = lambda: -math.inf
     """The time on the clock of the calls' deadlines; asked in the thread that scores."""
 
@@ -78,17 +81,20 @@ class Scorer:
         *,
         logged: bool,
         max_answer_bytes: float = math.inf,
+        privacy: Privacy | None = None,
         splice: Splice | None = None,
     ) -> None:
-        """`max_answer_bytes`: a call with a larger answer fails. `splice`: the one that goes with the
-        vectorizer, unless it is given."""
+        """`max_answer_bytes`: a call with a larger answer fails. `privacy`: what of the rows is logged, where
+        that is not all. `splice`: the one that goes with the vectorizer, unless it is given."""
         self.count = vectorizer.count
         self.check = vectorizer.check
         self.begin = vectorizer.begin
+        self.feature_counts = vectorizer.feature_counts
         self._vectorizer = vectorizer
         self._model = model
         self._logged = logged
         self._max_answer_bytes = max_answer_bytes
+        self._privacy = privacy if logged else None
         self._splice = splice or choose(vectorizer.name)
         self._model_id = model.model_id.encode()
         self._model_version = model.version.encode()
@@ -107,7 +113,9 @@ class Scorer:
             parts, rows = [*parts, reading], [*rows, work.slice_rows]
         started = time.perf_counter()
         try:
-            vectorized = self._vectorizer.vectorize(parts, rows)
+            vectorized = self._vectorizer.vectorize(parts, rows, not work.counted)
+            # What is tried again after this is not counted again.
+            work.counted = True
             ready = time.perf_counter()
             scores, to_tensor_us, inference_us = self._run(vectorized.matrix)
             begun = time.perf_counter()
@@ -150,6 +158,8 @@ class Scorer:
             received = [received[index] for index in good]
         whole = len(scores) if work.slices is None else len(scores) - vectorized.rows[-1]
         if messages:
+            if self._privacy is not None:
+                messages = [self._privacy.in_request(message) for message in messages]
             scored.responses, scored.records = self._splice.whole(
                 messages, rows, scores[:whole], self._log(received)
             )
@@ -184,7 +194,9 @@ class Scorer:
 
     def slices(self, message: bytes) -> Slices:
         """For the answer of a message that is scored in slices."""
-        return Slices(message, self._splice, logged=self._logged, most=self._max_answer_bytes)
+        return Slices(
+            message, self._splice, logged=self._logged, most=self._max_answer_bytes, privacy=self._privacy
+        )
 
     def finish(self, slices: Slices, received: int) -> Spliced:
         """The answer of a message all of whose slices are done, and its log record where there is a log.
@@ -214,6 +226,7 @@ class Scorer:
                 work.rows[part],
                 work.received[part],
                 calls=work.calls[part],
+                counted=work.counted,
                 now=work.now,
             )
             for part in (slice(middle), slice(middle, None))
@@ -248,6 +261,7 @@ class Scorer:
             list(compress(work.rows, awaited)),
             list(compress(work.received, awaited)),
             calls=list(compress(work.calls, awaited)),
+            counted=work.counted,
             now=work.now,
         )
         scored = self.score(rest) if left else Scored()

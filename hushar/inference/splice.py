@@ -18,7 +18,7 @@ for byte. Which of them runs is decided in `choose`.
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -26,6 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hushar.errors import AnswerTooLarge
+from hushar.inference.privacy import Privacy
+from hushar.inference.wire import FIELD_1, FIELD_2, FIELD_3, LENGTH, MASK64, delimited, fields, text, varint
 
 try:
     from hushar.inference import _splice
@@ -33,17 +35,8 @@ except ImportError:
     # Not built: no compiler was there.
     _splice = None  # type: ignore[assignment]
 
-_VARINT, _FIXED64, _LENGTH, _START_GROUP, _END_GROUP, _FIXED32 = range(6)
-
-# Tags are (number << 3) | wire type; all of ours but `received` are length-delimited.
-_FIELD_1 = b"\x0a"
-_FIELD_2 = b"\x12"
-_FIELD_3 = b"\x1a"
 _RECEIVED_UNIX_MICROS = b"\x80\x01"  # field 16, varint
 _MODEL_VERSION = b"\x8a\x01"  # field 17, length-delimited
-
-
-_MASK64 = 0xFFFF_FFFF_FFFF_FFFF
 
 
 class Logged(NamedTuple):
@@ -130,17 +123,17 @@ def spliced_part(message: bytes, at: int, rows: int, scores: NDArray[np.float32]
     request_id = None
     outputs: list[bytes] = []
     log_rows: list[bytes] = []
-    answers, records = _packed(_FIELD_2, scores), _packed(_FIELD_3, scores)
-    for number, wire_type, _, start, end in _fields(message, at, len(message)):
+    answers, records = _packed(FIELD_2, scores), _packed(FIELD_3, scores)
+    for number, wire_type, _, start, end in fields(message, at, len(message)):
         at = end
-        if wire_type == _LENGTH and number == 1:
+        if wire_type == LENGTH and number == 1:
             request_id = message[start:end]
-        elif wire_type == _LENGTH and number == 2:
+        elif wire_type == LENGTH and number == 2:
             if len(outputs) == rows:
                 raise ValueError("the message has more rows")
             row_id, log_row = _split_row(message, start, end)
-            log_rows.append(_message(_FIELD_3, log_row + records[len(outputs)]))
-            outputs.append(_message(_FIELD_2, _text(_FIELD_1, row_id) + answers[len(outputs)]))
+            log_rows.append(delimited(FIELD_3, log_row + records[len(outputs)]))
+            outputs.append(delimited(FIELD_2, text(FIELD_1, row_id) + answers[len(outputs)]))
         if rows and len(outputs) == rows:
             break
     if len(outputs) != rows:
@@ -157,8 +150,16 @@ class Slices:
     A slice is spliced right after it was vectorized, while its bytes are still near the processor.
     """
 
-    def __init__(self, message: bytes, splice: Splice, *, logged: bool, most: float = math.inf) -> None:
-        """`most`: bytes of an answer."""
+    def __init__(
+        self,
+        message: bytes,
+        splice: Splice,
+        *,
+        logged: bool,
+        most: float = math.inf,
+        privacy: Privacy | None = None,
+    ) -> None:
+        """`most`: bytes of an answer. `privacy`: what of the rows is logged, where that is not all."""
         self.size = 0
         """Bytes of the answer and of the log record, as far as they are made."""
         self._most = most
@@ -166,6 +167,7 @@ class Slices:
         self._message = message
         self._splice = splice
         self._logged = logged
+        self._privacy = privacy
         self._at = 0
         self._columns: int | None = None
         self._request_id = b""
@@ -185,6 +187,8 @@ class Slices:
         outputs, log_rows, request_id, self._at = self._splice.part(
             self._message, self._at, len(scores), scores, self._logged
         )
+        if self._privacy is not None:
+            log_rows = self._privacy.in_log_rows(log_rows)
         self._outputs.append(outputs)
         self._log_rows.append(log_rows)
         if request_id is not None:
@@ -205,7 +209,7 @@ class Slices:
             AnswerTooLarge: what stands behind the last row makes the answer so.
         """
         self.add(np.empty((0, self._columns or 0), np.float32))
-        request_id = _text(_FIELD_1, self._request_id)
+        request_id = text(FIELD_1, self._request_id)
         self._check_size(len(request_id))
         response = b"".join([request_id, *self._outputs])
         self._outputs.clear()
@@ -226,8 +230,8 @@ def split_request(message: bytes) -> RequestParts:
     request_id = b""
     row_ids: list[bytes] = []
     log_rows: list[bytes] = []
-    for number, wire_type, _, start, end in _fields(message, 0, len(message)):
-        if wire_type != _LENGTH:
+    for number, wire_type, _, start, end in fields(message, 0, len(message)):
+        if wire_type != LENGTH:
             continue
         if number == 1:
             request_id = message[start:end]
@@ -243,9 +247,9 @@ def response(parts: RequestParts, scores: NDArray[np.float32]) -> bytes:
 
     `scores` is C-contiguous float32 `(rows, scores a row)`, one row for each of `parts.row_ids`.
     """
-    out = [_text(_FIELD_1, parts.request_id)]
-    for row_id, packed in zip(parts.row_ids, _packed(_FIELD_2, scores), strict=True):
-        out.append(_message(_FIELD_2, _text(_FIELD_1, row_id) + packed))
+    out = [text(FIELD_1, parts.request_id)]
+    for row_id, packed in zip(parts.row_ids, _packed(FIELD_2, scores), strict=True):
+        out.append(delimited(FIELD_2, text(FIELD_1, row_id) + packed))
     return b"".join(out)
 
 
@@ -255,24 +259,20 @@ def log_record(parts: RequestParts, scores: NDArray[np.float32], log: Logged, re
     `scores` as for `response`; `received` in microseconds since the epoch.
     """
     rows = [
-        _message(_FIELD_3, log_row + packed)
-        for log_row, packed in zip(parts.log_rows, _packed(_FIELD_3, scores), strict=True)
+        delimited(FIELD_3, log_row + packed)
+        for log_row, packed in zip(parts.log_rows, _packed(FIELD_3, scores), strict=True)
     ]
     return _log_batch(parts.request_id, rows, log, received)
 
 
 def _log_batch(request_id: bytes, rows: Sequence[bytes], log: Logged, received: int) -> bytes:
     """`rows` are fields 3, with tags and lengths."""
-    out = [_text(_FIELD_1, request_id), _text(_FIELD_2, log.model_id), *rows]
+    out = [text(FIELD_1, request_id), text(FIELD_2, log.model_id), *rows]
     if received:
-        out.append(_RECEIVED_UNIX_MICROS + _varint(received & _MASK64))
-    out.append(_text(_MODEL_VERSION, log.model_version))
-    head = _FIELD_1 + _varint(sum(map(len, out)))
+        out.append(_RECEIVED_UNIX_MICROS + varint(received & MASK64))
+    out.append(text(_MODEL_VERSION, log.model_version))
+    head = FIELD_1 + varint(sum(map(len, out)))
     return b"".join([head, *out])
-
-
-def _message(tag: bytes, content: bytes) -> bytes:
-    return tag + _varint(len(content)) + content
 
 
 def _packed(tag: bytes, scores: NDArray[np.float32]) -> Sequence[bytes]:
@@ -280,7 +280,7 @@ def _packed(tag: bytes, scores: NDArray[np.float32]) -> Sequence[bytes]:
     rows, columns = scores.shape
     if not columns:
         return [b""] * rows
-    head = tag + _varint(4 * columns)
+    head = tag + varint(4 * columns)
     data = scores.astype("<f4", copy=False).tobytes()
     step = 4 * columns
     return [head + data[at : at + step] for at in range(0, rows * step, step)]
@@ -291,89 +291,11 @@ def _split_row(message: bytes, start: int, end: int) -> tuple[bytes, bytes]:
     row_id = b""
     kept: list[bytes] = []
     kept_from = start
-    for number, wire_type, field_start, value_start, value_end in _fields(message, start, end):
-        if number == 1 and wire_type == _LENGTH:
+    for number, wire_type, field_start, value_start, value_end in fields(message, start, end):
+        if number == 1 and wire_type == LENGTH:
             row_id = message[value_start:value_end]
         elif number == 3:
             kept.append(message[kept_from:field_start])
             kept_from = value_end
     kept.append(message[kept_from:end])
     return row_id, b"".join(kept)
-
-
-def _fields(message: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
-    """Each field of a message: number, wire type, where it starts, where its value starts and ends.
-
-    A group's value ends after its end tag.
-    """
-    while at < end:
-        start = at
-        tag, at = _read_varint(message, at, end)
-        wire_type = tag & 7
-        if wire_type == _LENGTH:
-            length, at = _read_varint(message, at, end)
-            value_end = at + length
-        else:
-            value_end = _skip(message, at, end, wire_type)
-        if value_end > end:
-            raise _cut_short()
-        yield tag >> 3, wire_type, start, at, value_end
-        at = value_end
-
-
-def _skip(message: bytes, at: int, end: int, wire_type: int) -> int:
-    """Where the value at `at` ends; a group is skipped with all that is nested in it."""
-    depth = 0
-    while True:
-        if wire_type == _VARINT:
-            _, at = _read_varint(message, at, end)
-        elif wire_type == _FIXED64:
-            at += 8
-        elif wire_type == _FIXED32:
-            at += 4
-        elif wire_type == _LENGTH:
-            length, at = _read_varint(message, at, end)
-            at += length
-        elif wire_type == _START_GROUP:
-            depth += 1
-        elif wire_type == _END_GROUP and depth:
-            depth -= 1
-        else:
-            raise ValueError(f"wire type {wire_type} in a message that was decoded")
-        if not depth:
-            return at
-        tag, at = _read_varint(message, at, end)
-        wire_type = tag & 7
-
-
-def _text(tag: bytes, value: bytes) -> bytes:
-    """A string field; nothing where it is empty, as proto3 has it."""
-    return tag + _varint(len(value)) + value if value else b""
-
-
-def _varint(value: int) -> bytes:
-    if value < 0x80:
-        return bytes((value,))
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _read_varint(message: bytes, at: int, end: int) -> tuple[int, int]:
-    """The number at `at`, and where it ends."""
-    value = shift = 0
-    while at < end and shift < 70:
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value & _MASK64, at
-        shift += 7
-    raise _cut_short()
-
-
-def _cut_short() -> ValueError:
-    return ValueError("a message that was decoded is cut short")

@@ -200,14 +200,14 @@ class TestProgram:
         program = self.program((b"x", 0, 31, 0, 1, 1, None))
         for parts, rows in [([b""], []), ([], [1]), ([b""], [-1])]:
             with pytest.raises(ValueError, match="rows"):
-                program.vectorize(parts, rows)
+                program.vectorize(parts, rows, True)
         for rows in ([2**63 - 1, 2**63 - 1, 3], [2**62] * 4, [6, 0, 0], [5, 0, 1], [5, 1, 0]):
             with pytest.raises(ValueError, match="rows"):
-                program.vectorize([b"\x12\x00" * 5, b"", b"", b""][: len(rows)], rows)
+                program.vectorize([b"\x12\x00" * 5, b"", b"", b""][: len(rows)], rows, True)
         nothing = make_vectorizer(make.plan(x=ONE), "cython").begin(None)
         for parts in ([None], [bytearray(b"")], ["x"], [nothing]):
             with pytest.raises((TypeError, AttributeError)):
-                program.vectorize(parts, [0])
+                program.vectorize(parts, [0], True)
 
     def test_columns_must_fit(self):
         program = self.program((b"x", 0, 31, 0, 1, 1, None))
@@ -225,7 +225,7 @@ class TestProgram:
         ]:
             with pytest.raises(ValueError, match=r"feature|matrix"):
                 program.fill_column(*given)
-        assert program.fill_column(0, matrix, 1, eight, None, None) == -1
+        assert program.fill_column(0, matrix, 1, eight, None, None) == (-1, 0)
 
 
 def test_field_number_0_in_a_group_decodes_where_protobuf_says_so(make):

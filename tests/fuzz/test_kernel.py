@@ -58,8 +58,15 @@ class Wrong:
     def begin(self, message):
         return self._right.begin(message)
 
-    def vectorize(self, parts, rows):
-        result = self._right.vectorize(parts, rows)
+    def feature_counts(self):
+        counts = self._right.feature_counts()
+        if self._fault == "counts":
+            name, (missing, unknown, unparsable) = next(iter(counts.items()))
+            counts[name] = (missing + (missing > 20), unknown, unparsable)
+        return counts
+
+    def vectorize(self, parts, rows, counted=True):
+        result = self._right.vectorize(parts, rows, counted)
         if self._fault == "zero":
             result.matrix[result.matrix.view(np.uint32) == 1 << 31] = 0
         if self._fault == "neighbour" and len(parts) > 100:
@@ -72,7 +79,7 @@ class Wrong:
         return result
 
 
-@pytest.mark.parametrize("fault", ["count", "check", "zero", "neighbour", "text", "parts"])
+@pytest.mark.parametrize("fault", ["count", "check", "zero", "neighbour", "text", "parts", "counts"])
 def test_it_notices_a_kernel_that_is_wrong(fuzzer, monkeypatch, fault):
     right = fuzzer.make_vectorizer
 

@@ -28,6 +28,7 @@ class OneColumn:
 
     def __init__(self):
         self.checked = []
+        self.counted = []
 
     def count(self, messages):
         counts = []
@@ -50,7 +51,10 @@ class OneColumn:
     def begin(self, message):
         return Reading(message)
 
-    def vectorize(self, parts, rows):
+    def feature_counts(self):
+        return {"x": (sum(self.counted), 0, 0)}
+
+    def vectorize(self, parts, rows, counted=True):
         errors, counts, matrix = {}, [], []
         for index, (part, count) in enumerate(zip(parts, rows, strict=True)):
             try:
@@ -60,6 +64,8 @@ class OneColumn:
                 values = []
             counts.append(len(values))
             matrix += values
+        if counted:
+            self.counted.append(sum(counts))
         return Vectorized(np.array(matrix, np.float32).reshape(-1, 1), counts, errors, 0.0)
 
     def _read(self, part, count):
@@ -193,12 +199,21 @@ class Stage:
     """A scorer and a batcher on a fake model, with everything that leaves them kept."""
 
     def __init__(
-        self, *, logged=False, takes_log=True, spooled=False, offload="never", concurrency=1, **limits
+        self,
+        *,
+        logged=False,
+        takes_log=True,
+        spooled=False,
+        offload="never",
+        concurrency=1,
+        privacy=None,
+        **limits,
     ):
         self.runtime = Doubling()
         self.vectorizer = OneColumn()
         self.out = Out(takes_log)
-        self.scorer = Scorer(self.vectorizer, ServedModel(self.runtime, "model", "v1"), logged=logged)
+        model = ServedModel(self.runtime, "model", "v1")
+        self.scorer = Scorer(self.vectorizer, model, logged=logged, privacy=privacy)
         answering = Answering(
             self.out.refuse,
             self.out.reply_all,

@@ -183,6 +183,37 @@ class TestBadRows:
         assert (scored.rows, scored.timings, stage.sizes) == (0, None, [])
 
 
+class TestCountedFeatures:
+    """What is counted of them is the vectorizer's business; here it is that no row is counted twice."""
+
+    def test_every_row_once(self, stage, work, message, begun):
+        stage.scorer.score(work(message(1.0), message(2.0, 3.0)))
+        stage.scorer.score(work(part=(*begun(4.0, 5.0), 2)))
+        assert stage.vectorizer.counted == [3, 2]
+        assert stage.scorer.feature_counts() == {"x": (5, 0, 0)}
+
+    def test_not_again_where_the_model_fails(self, stage, work, message, caplog):
+        stage.scorer.score(work(message(1.0), message(-1.0), message(3.0)))
+        stage.scorer.score(work(message(-1.0)))
+        assert stage.vectorizer.counted == [3, 1]
+
+    def test_nor_a_slice_or_what_others_no_longer_wait_for(self, stage, work, message, begun, call, caplog):
+        made = work(message(-1.0), message(2.0), part=(*begun(3.0, 4.0), 2))
+        made.calls = [call(-1.0), call(2.0), call(3.0, 4.0)]
+        made.calls[1].over = True
+        stage.scorer.score(made)
+        assert stage.vectorizer.counted == [4]
+
+    def test_where_the_vectorizer_itself_fails_the_halves_are(self, stage, work, message, caplog):
+        stage.scorer.score(work(message(1.0), message(2.0, row_ids=["ugly"]), message(3.0)))
+        assert sorted(stage.vectorizer.counted) == [1, 1]
+
+    def test_what_nobody_sent_never(self, stage):
+        stage.batcher.rehearse()
+        assert stage.runtime.runs
+        assert stage.vectorizer.counted == []
+
+
 class TestFailures:
     @pytest.mark.parametrize("poison", [-1.0, 13.0, 99.0], ids=["raises", "forgets a row", "no floats"])
     def test_a_model_that_fails_for_one_call_fails_only_that(self, stage, work, message, poison, caplog):
@@ -404,7 +435,7 @@ class TestTimings:
         monkeypatch.setattr(scoring.time, "perf_counter", lambda: float(next(ticks)))
         vectorize = stage.vectorizer.vectorize
 
-        def decoding(parts, rows):
+        def decoding(parts, rows, counted):
             made = vectorize(parts, rows)
             return type(made)(made.matrix, made.rows, made.errors, 4e5)
 

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
-from kernelkit import plans, running, splicing
+from kernelkit import counting, plans, running, splicing
 from kernelkit.oracle import expected
 
 from hushar.features.vectorize import kernel_problem, make_vectorizer
@@ -57,7 +57,10 @@ def agree(make):
 
     def check(setup, messages):
         messages = list(messages)
-        made = running.outcomes(make(setup), messages)
+        vectorizer = make(setup)
+        made = running.outcomes(vectorizer, messages)
+        counted = counting.expected(setup.configuration, messages)
+        assert vectorizer.feature_counts() == counted, [message.hex() for message in messages]
         for message, outcome in zip(messages, made, strict=True):
             wanted = expected(setup.configuration, message)
             assert outcome.agrees(wanted), f"{message.hex()}\ngot: {outcome}\nexpected: {wanted}"

@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from kernelkit import plans, running, values
+from kernelkit import counting, plans, running, values
 from kernelkit.oracle import UNDECODABLE, expected
 from kernelkit.requests import Maker, unit_of
 from kernelkit.schema import VALUE_FIELDS
@@ -113,6 +113,8 @@ def test_they_are_the_same_as_rows(make, rng, flaw):
         table = Table(rng, setup, rng.choice((0, 1, 2, 7, 40)), flaw)
         vectorizer = make(setup)
         as_columns = outcome(vectorizer, table)
+        counted = counting.expected(setup.configuration, [table.message])
+        assert vectorizer.feature_counts() == counted
         (as_rows,) = running.outcomes(vectorizer, [table.message])
         if as_rows.error is None and as_columns.error is not None:
             # A column of the wrong kind that no row has.

@@ -152,19 +152,23 @@ def _unit_width(parameters):
             return 1
 
 
+def takes(parameters, kind, length):
+    """Whether a feature takes values of a kind, so many of them."""
+    fits = length * _unit_width(parameters) == len(parameters["default_val"])
+    return kind in _ACCEPTED[parameters["type"]] and fits
+
+
 def feature(name, parameters, value):
     """The columns of a feature; `value` is its DataType or None."""
     default = [np.float32(number) for number in parameters["default_val"]]
     kind = value.WhichOneof("data_type") if value is not None else None
     if kind is None:
         return default
-    if kind not in _ACCEPTED[parameters["type"]]:
-        raise Refused(name, kind)
     content = getattr(value, kind)
     contents = [content] if kind in _SCALARS else list(content.values)
-    width = _unit_width(parameters)
-    if len(contents) * width != len(default):
+    if not takes(parameters, kind, len(contents)):
         raise Refused(name, kind)
+    width = _unit_width(parameters)
     columns = []
     for position, each in enumerate(contents):
         made = _unit(

@@ -20,9 +20,9 @@ def twins():
     return {"readable": splice.READABLE} | ({} if compiled is splice.READABLE else {"compiled": compiled})
 
 
-def in_slices(implementation, message, scores, log, sizes):
+def in_slices(implementation, message, scores, log, sizes, privacy=None):
     """A call's response and records, spliced in slices of so many rows."""
-    slices = splice.Slices(message, implementation, logged=log is not None)
+    slices = splice.Slices(message, implementation, logged=log is not None, privacy=privacy)
     start = 0
     for size in sizes:
         slices.add(scores[start : start + size])
