@@ -7,6 +7,7 @@ from typing import Any, TextIO
 
 import hushar
 from hushar.app.preparing import Prepared
+from hushar.app.privacy import idle_names
 from hushar.config.service import ServiceConfiguration
 from hushar.features.vectorize import kernel_name
 from hushar.texts import visible
@@ -14,8 +15,9 @@ from hushar.texts import visible
 log = logging.getLogger("hushar")
 
 
-def facts(prepared: Prepared, address: str) -> Mapping[str, Any]:
-    """What is served, as plain values in the order in which a person wants to read them."""
+def facts(prepared: Prepared, address: str, admin: str | None = None) -> Mapping[str, Any]:
+    """What is served, as plain values in the order in which a person wants to read them. `admin`: where the
+    admin port is, if there is one."""
     configuration = prepared.configuration
     unix_socket = configuration.server.unix_socket
     runtime = prepared.served.runtime
@@ -38,6 +40,7 @@ def facts(prepared: Prepared, address: str) -> Mapping[str, Any]:
         "tls": _tls(prepared),
         "tokens": "off" if prepared.tokens is None else f"{len(prepared.tokens)} known",
         **({"unix_socket": unix_socket} if unix_socket else {}),
+        **({"admin": f"http://{admin}"} if admin else {}),
         "address": address,
     }
 
@@ -68,22 +71,28 @@ def _tls(prepared: Prepared) -> str:
 def warnings_of(prepared: Prepared) -> Iterator[str]:
     """What is no mistake, but may not be meant."""
     yield from prepared.loaded.warnings
+    if prepared.log_sink is not None:
+        yield from idle_names(prepared.configuration.log, prepared.plan)
     host = prepared.configuration.host
-    if prepared.ssl_context is None and not _is_loopback(host):
+    if prepared.ssl_context is None and not is_loopback(host):
         what = "calls" if prepared.tokens is None else "calls and their tokens"
         yield f"host is {host} and there is no TLS: {what} can be read on the way"
+    admin = prepared.configuration.admin
+    if admin.port is not None and not is_loopback(admin.host):
+        yield f"admin.host is {admin.host}: the admin port asks nobody who they are"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-def announce(prepared: Prepared, address: str, stream: TextIO) -> None:
+def announce(prepared: Prepared, address: str, stream: TextIO, admin: str | None = None) -> None:
     """Print the banner; the last thing said is the line `listening on HOST:PORT`."""
-    said = facts(prepared, address)
+    said = facts(prepared, address, admin)
     if prepared.configuration.log_format == "json":
         log.log(logging.CRITICAL, "listening on %s", address, extra={"fields": {"level": "info", **said}})
         return

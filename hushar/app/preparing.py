@@ -8,7 +8,7 @@ found is raised together at the end.
 import dataclasses
 import ssl
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
@@ -17,6 +17,8 @@ import trio
 
 from hushar import builtin
 from hushar.app.messages import configure_messages
+from hushar.app.privacy import read_hash_key
+from hushar.app.reading import no_such_scheme, read_configuration, read_from
 from hushar.app.tls import make_context
 from hushar.app.tokens import read_tokens
 from hushar.config.loading import Loaded, examine_service
@@ -29,12 +31,11 @@ from hushar.models.runtime import ModelError, ModelSettings, Runtime
 from hushar.models.served import ServedModel, check_sha256, model_version, warm_up
 from hushar.nearest import did_you_mean
 from hushar.plugins.calling import FILE, Named, blaming, call_factory, checked, fault
-from hushar.plugins.interface import PluginContext, StorageFactory
+from hushar.plugins.interface import PluginContext
 from hushar.plugins.manager import Registry, load_registry
 from hushar.sinks.interface import LogSink, MetricSink
 from hushar.sinks.local import unusable
-from hushar.storage.interface import Blob, Storage
-from hushar.storage.local import LocalStorage
+from hushar.storage.interface import Blob
 from hushar.uris import scheme_of
 
 P = ParamSpec("P")
@@ -75,6 +76,8 @@ class Prepared:
     ssl_context: ssl.SSLContext | None
     tokens: frozenset[str] | None
     """Of `auth.token_file`."""
+    hash_key: bytes | None = field(repr=False)
+    """Of `log.hash_key_file`."""
 
     @property
     def configuration(self) -> ServiceConfiguration:
@@ -82,9 +85,43 @@ class Prepared:
         return self.loaded.configuration
 
 
-async def prepare(source: Source) -> Prepared:
-    """Read, check and load everything. Raises ConfigurationError with all problems."""
-    blob = await _read_configuration(source)
+@dataclass(frozen=True, slots=True)
+class PreparedLog:
+    """What is needed to deliver what a server has left in its spool."""
+
+    source: Source
+    loaded: Loaded
+    log_sink: LogSink
+
+    @property
+    def configuration(self) -> ServiceConfiguration:
+        """The service configuration."""
+        return self.loaded.configuration
+
+
+Configured = Callable[[Loaded], Awaitable[None]]
+
+
+async def prepare(source: Source, configured: Configured | None = None) -> Prepared:
+    """Read, check and load everything. Raises ConfigurationError with all problems.
+
+    `configured` is awaited as soon as the configuration is read, before the model is, unless it has mistakes.
+    """
+    return await (await _begin(source, configured)).run(source)
+
+
+async def prepare_log(source: Source) -> PreparedLog:
+    """What delivering logs needs of all that `prepare` does: no model is loaded, none need be there.
+
+    Raises ConfigurationError, also where the configuration names no log.
+    """
+    preparation = await _begin(source)
+    return await preparation.run_log(source)
+
+
+async def _begin(source: Source, configured: Configured | None = None) -> "_Preparation":
+    """Read the configuration and load the plugins."""
+    blob = await read_configuration(source.uri)
     examined = examine_service(
         blob,
         options=source.options,
@@ -98,37 +135,14 @@ async def prepare(source: Source) -> Prepared:
     if configuration.log_level == "debug":
         # What is said before the server starts: the tracebacks of plugins that fail.
         configure_messages(configuration.log_format, configuration.log_level, sys.stderr)
+    if configured is not None and not examined.problems:
+        await configured(examined.loaded)
     plugins = configuration.plugins
     try:
         registry = load_registry(builtin, allow=plugins.allow, block=plugins.block)
     except ConfigurationError as error:
         raise ConfigurationError([*examined.problems, *error.problems]) from error
-    return await _Preparation(examined.loaded, registry, examined.problems).run(source)
-
-
-async def _read_configuration(source: Source) -> Blob:
-    """The file itself; plugins are only loaded for it where it is not on the local disk."""
-    scheme = scheme_of(source.uri)
-    try:
-        if scheme == "file":
-            return await LocalStorage().read(source.uri)
-        storages = load_registry(builtin).storages
-        if scheme not in storages:
-            message = _no_such_scheme(source.uri, scheme, storages)
-            raise ConfigurationError([Problem("", "", message)])
-        return await _read_from(storages[scheme], PluginContext(), source.uri)
-    except StorageError as error:
-        raise ConfigurationError([Problem("", "", str(error))]) from error
-
-
-async def _read_from(named: Named[StorageFactory], context: PluginContext, uri: str) -> Blob:
-    """Raises StorageError, and ConfigurationError where the plugin is at fault."""
-    storage = call_factory(named, Storage, context)
-    with blaming(named):
-        try:
-            return checked(named, await storage.read(uri), Blob)
-        finally:
-            await storage.aclose()
+    return _Preparation(examined.loaded, registry, examined.problems)
 
 
 async def _checked_sink(
@@ -177,6 +191,8 @@ class _Preparation:
         tls, token_file = configuration.tls, configuration.auth.token_file
         ssl_context = await self._read_files(tls.certificate, lambda: make_context(tls))
         tokens = await self._read_files(token_file, lambda: read_tokens(str(token_file)))
+        key_file = configuration.log.hash_key_file
+        hash_key = await self._read_files(key_file, lambda: read_hash_key(str(key_file)))
         self._check_windows()
         if self._problems or not (plan and runtime and model_blob and vectorization_blob):
             raise ConfigurationError(self._problems)
@@ -192,7 +208,18 @@ class _Preparation:
             metric_sinks=metric_sinks,
             ssl_context=ssl_context,
             tokens=tokens,
+            hash_key=hash_key,
         )
+
+    async def run_log(self, source: Source) -> PreparedLog:
+        """The steps that lead to the log's sink. Raises ConfigurationError."""
+        self._read_plugin_settings()
+        if self._configuration.log.uri is None:
+            self._problem("log.uri", "not set: there is nowhere to deliver to")
+        log_sink = await self._log_sink()
+        if self._problems or log_sink is None:
+            raise ConfigurationError(self._problems)
+        return PreparedLog(source, self._loaded, log_sink)
 
     def _problem(self, key: str, message: str) -> None:
         self._problems.append(self._loaded.problem(key, message))
@@ -233,12 +260,12 @@ class _Preparation:
         scheme = scheme_of(uri)
         named = self._registry.storages.get(scheme)
         if named is None:
-            self._problem(key, _no_such_scheme(uri, scheme, self._registry.storages))
+            self._problem(key, no_such_scheme(uri, scheme, self._registry.storages))
             return None
         if named.plugin in self._unusable:
             return None
         try:
-            return await _read_from(named, self._context(named.plugin), uri)
+            return await read_from(named, self._context(named.plugin), uri)
         except StorageError as error:
             self._problem(key, str(error))
         except ConfigurationError as error:
@@ -312,7 +339,7 @@ class _Preparation:
         scheme = scheme_of(uri)
         named = self._registry.log_sinks.get(scheme)
         if named is None:
-            self._problem("log.uri", _no_such_scheme(uri, scheme, self._registry.log_sinks))
+            self._problem("log.uri", no_such_scheme(uri, scheme, self._registry.log_sinks))
             return None
         if named.plugin in self._unusable:
             return None
@@ -363,9 +390,3 @@ class _Preparation:
         if window is not None and window < largest + PREFIX_BYTES:
             message = f"must be above server.max_receive_bytes ({largest}) by {PREFIX_BYTES}, got {window}"
             self._problem("http2.stream_window_bytes", message)
-
-
-def _no_such_scheme(uri: str, scheme: str, known: Mapping[str, Named[Any]]) -> str:
-    hint = " (plugins/hushar-aws brings s3)" if scheme == "s3" else ""
-    schemes = ", ".join(sorted(known)) or "none"
-    return f"{uri}: no installed plugin handles the scheme {scheme!r}{hint}; known: {schemes}"

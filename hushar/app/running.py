@@ -1,9 +1,10 @@
 """One nursery tree; the order of shutdown is the order of nesting.
 
-    signals
-      └─ sidecars                  end when their channels are closed and drained
-           └─ serving              the batcher
-                └─ listeners       accept loops and connections
+    admin port                     answers from before the model is read until all the others have ended
+      └─ signals
+           └─ sidecars             end when their channels are closed and drained
+                └─ serving         the batcher
+                     └─ listeners  accept loops and connections
 
 A signal drains the listeners; with them the inner block ends, then the batcher, then the sending ends
 of the channels are closed, and the sidecars flush and return.
@@ -13,30 +14,42 @@ import dataclasses
 import errno
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TextIO
 
 import trio
 
+from hushar.admin.failures import FailedCalls
 from hushar.app import signals, tls, tokens
-from hushar.app.banner import announce, warnings_of
+from hushar.app.administration import Administration, Parts, administration, flat_errors, note_failures
+from hushar.app.banner import announce, facts, warnings_of
 from hushar.app.endpoint import Endpoint, make_endpoint
-from hushar.app.memory import keep_freed_memory
+from hushar.app.memory import keep_freed_memory, settled
 from hushar.app.messages import configure_messages
-from hushar.app.preparing import Prepared
+from hushar.app.preparing import Prepared, Source, prepare
+from hushar.app.privacy import make_privacy
 from hushar.app.reloading import Kept, Reloader
 from hushar.app.sidecars import Sidecars, make_sidecars
 from hushar.errors import ConfigurationError, Problem
-from hushar.features.vectorize import make_vectorizer
+from hushar.features.vectorize import Vectorizer, make_vectorizer
 from hushar.inference.admission import BatcherLimits
 from hushar.inference.answering import Answering
 from hushar.inference.batcher import Batcher
 from hushar.inference.scoring import Scorer
 from hushar.rpc import Server
 from hushar.services import native
+from hushar.sidecars.durations import Durations
 from hushar.sinks.interface import Counter
 
 log = logging.getLogger("hushar")
+
+
+async def run(source: Source, *, stream: TextIO) -> bool:
+    """Prepare and serve; the admin port is open while the model is still being read. See `serve`."""
+    async with administration(stream) as admin:
+        over = await _serve(await prepare(source, configured=admin.open), admin, stream)
+    return over  # noqa: RET504 - to mypy an `async with` may swallow exceptions
 
 
 async def serve(prepared: Prepared, *, stream: TextIO) -> bool:
@@ -47,60 +60,73 @@ async def serve(prepared: Prepared, *, stream: TextIO) -> bool:
     The banner and all messages go to `stream`. Raises ConfigurationError for what can only be found
     out by starting: a port in use, a spool that another server holds, a sink that cannot be opened.
     """
+    async with administration(stream) as admin:
+        await admin.open(prepared.loaded)
+        over = await _serve(prepared, admin, stream)
+    return over  # noqa: RET504 - to mypy an `async with` may swallow exceptions
+
+
+async def _serve(prepared: Prepared, admin: Administration, stream: TextIO) -> bool:
     configuration = prepared.configuration
     configure_messages(configuration.log_format, configuration.log_level, stream)
+    admin.hear_messages()
     for warning in warnings_of(prepared):
         log.warning("%s", warning)
     keep_freed_memory(prepared.source.environ)
-    with _configuration_errors(prepared):
-        sidecars = make_sidecars(
-            prepared, gauges=[lambda: _gauges(endpoint.server, batcher)], totals=[lambda: _totals(batcher)]
-        )
-        batcher = _make_batcher(prepared, sidecars)
+    with flat_errors(partial(_located, prepared)):
+        parts, endpoint = _assemble(prepared, counted=admin.is_open)
         if configuration.model.warmup:
-            await trio.to_thread.run_sync(batcher.rehearse)
-        endpoint = make_endpoint(prepared, batcher)
-        reloader = _make_reloader(prepared, endpoint)
-        async with trio.open_nursery() as outermost:
-            # Before the port is open: from then on a signal must drain.
-            await outermost.start(signals.obey, endpoint.drain, reloader.look)
-            await outermost.start(reloader.run)
-            async with sidecars.running(), trio.open_nursery() as serving:
-                await serving.start(batcher.run)
-                async with _listening(endpoint.server, prepared) as address:
-                    announce(prepared, address, stream)
-                # Every call has been answered; what the batcher still holds nobody waits for.
-                serving.cancel_scope.cancel()
-            outermost.cancel_scope.cancel()
+            await trio.to_thread.run_sync(parts.batcher.rehearse)
+        with settled():
+            await _run(parts, endpoint, admin, stream)
     log.info("stopped")
-    return not batcher.thread_at_work
+    return not parts.batcher.thread_at_work
 
 
-@contextmanager
-def _configuration_errors(prepared: Prepared) -> Iterator[None]:
-    """Take ConfigurationErrors out of the groups that nurseries put around them.
+def _assemble(prepared: Prepared, *, counted: bool) -> tuple[Parts, Endpoint]:
+    """All parts of the server; nothing of them runs yet. `counted`: also what only the admin port tells."""
+    buckets = prepared.configuration.metrics.buckets
+    durations, failed = Durations(buckets), FailedCalls(buckets)
+    sidecars = make_sidecars(
+        prepared,
+        gauges=[lambda: _gauges(endpoint.server, batcher)],
+        totals=[lambda: _totals(batcher)],
+        durations=durations if counted else None,
+    )
+    vectorizer = make_vectorizer(prepared.plan, prepared.configuration.kernel)
+    batcher = _make_batcher(prepared, sidecars, vectorizer)
+    endpoint = make_endpoint(prepared, batcher)
+    if counted:
+        note_failures(endpoint.server, failed)
+    return Parts(prepared, endpoint.server, batcher, sidecars, vectorizer, durations, failed), endpoint
 
-    A sink knows the key that is at fault but not the file; that is added here.
-    """
-    found: list[Problem] = []
-    try:
-        yield
-    except* ConfigurationError as group:
-        for error in _leaves(group):
-            found += error.problems
-    if found:
-        raise ConfigurationError(
-            problem if problem.file else prepared.loaded.problem(problem.key, problem.message)
-            for problem in found
-        )
+
+async def _run(parts: Parts, endpoint: Endpoint, admin: Administration, stream: TextIO) -> None:
+    """From the first signal that is heard to the last flush."""
+    prepared = parts.prepared
+    reloader = _make_reloader(prepared, endpoint)
+
+    def stop() -> None:
+        admin.draining()
+        endpoint.drain()
+
+    async with trio.open_nursery() as outermost:
+        # Before the port is open: from then on a signal must drain.
+        await outermost.start(signals.obey, stop, reloader.look)
+        await outermost.start(reloader.run)
+        async with parts.sidecars.running(), trio.open_nursery() as serving:
+            await serving.start(parts.batcher.run)
+            async with _listening(endpoint.server, prepared) as address:
+                admin.ready(facts(prepared, address, admin.address), parts)
+                announce(prepared, address, stream, admin.address)
+            # Every call has been answered; what the batcher still holds nobody waits for.
+            serving.cancel_scope.cancel()
+        outermost.cancel_scope.cancel()
 
 
-def _leaves(group: BaseExceptionGroup[ConfigurationError]) -> Iterator[ConfigurationError]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
+def _located(prepared: Prepared, problem: Problem) -> Problem:
+    """A sink knows the key that is at fault but not the file."""
+    return problem if problem.file else prepared.loaded.problem(problem.key, problem.message)
 
 
 def _gauges(server: Server, batcher: Batcher) -> Iterator[Counter]:
@@ -117,15 +143,15 @@ def _totals(batcher: Batcher) -> Iterator[Counter]:
         yield Counter("Shed", calls, {"reason": reason})
 
 
-def _make_batcher(prepared: Prepared, sidecars: Sidecars) -> Batcher:
+def _make_batcher(prepared: Prepared, sidecars: Sidecars, vectorizer: Vectorizer) -> Batcher:
     configuration = prepared.configuration
     batching = configuration.batching
-    vectorizer = make_vectorizer(prepared.plan, configuration.kernel)
     scorer = Scorer(
         vectorizer,
         prepared.served,
         logged=sidecars.log is not None,
         max_answer_bytes=configuration.server.max_send_bytes,
+        privacy=make_privacy(configuration.log, prepared.hash_key, readable=vectorizer.name == "reference"),
     )
     answering = Answering(
         native.refuse,

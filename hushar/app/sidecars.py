@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 import trio
 
-from hushar.app.preparing import Prepared
+from hushar.app.preparing import Prepared, PreparedLog
 from hushar.errors import ConfigurationError
 from hushar.features.vectorize import kernel_name
+from hushar.sidecars.durations import Durations
 from hushar.sidecars.log import LogSidecar
 from hushar.sidecars.metrics import Gauges, MetricsSidecar, Totals
 from hushar.sidecars.settings import LogSettings, MetricsSettings, spool_problem
@@ -52,14 +53,18 @@ class Sidecars:
 
 
 def make_sidecars(
-    prepared: Prepared, gauges: Sequence[Gauges] = (), totals: Sequence[Totals] = ()
+    prepared: Prepared,
+    gauges: Sequence[Gauges] = (),
+    totals: Sequence[Totals] = (),
+    durations: Durations | None = None,
 ) -> Sidecars:
     """The sidecars of a prepared server; nothing of them runs yet. `gauges`: what goes into the metrics
-    as it is at the end of an interval; `totals`: what has been counted, of which what was added goes in."""
+    as it is at the end of an interval; `totals`: what has been counted, of which what was added goes in;
+    `durations`: what is counted for good, for the admin port."""
     configuration = prepared.configuration
     log = None
     if prepared.log_sink is not None:
-        settings = _settings(LogSettings, configuration.log)
+        settings = log_settings(prepared)
         unfit = spool_problem(settings)
         if unfit is not None:
             raise ConfigurationError([prepared.loaded.problem("log.spool_max_bytes", unfit)])
@@ -72,11 +77,12 @@ def make_sidecars(
         totals=[*totals, *(() if log is None else (log.counters,))],
         gauges=gauges,
         kernel=kernel_name(configuration.kernel),
+        durations=durations,
     )
     return Sidecars(log, metrics)
 
 
-def spool_dir(prepared: Prepared) -> Path:
+def spool_dir(prepared: Prepared | PreparedLog) -> Path:
     """`log.spool_dir`, or where CONTRACT.md 3 has it if it is not given."""
     log = prepared.configuration.log
     if log.spool_dir is not None:
@@ -84,6 +90,11 @@ def spool_dir(prepared: Prepared) -> Path:
     is_local = log.uri is not None and scheme_of(log.uri) == "file"
     directory = Path(local_path(log.uri)) if log.uri is not None and is_local else None
     return default_spool_dir(directory, prepared.configuration.model_id, prepared.source.environ)
+
+
+def log_settings(prepared: Prepared | PreparedLog) -> LogSettings:
+    """The section `log`, as far as the sidecar is concerned."""
+    return _settings(LogSettings, prepared.configuration.log)
 
 
 def _settings(record: type[Settings], section: Any) -> Settings:

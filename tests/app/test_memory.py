@@ -1,10 +1,11 @@
 """The allocator is told to keep what it gets back, unless somebody else has told it something."""
 
+import gc
 import types
 
 import pytest
 
-from hushar.app.memory import MMAP_BYTES, TRIM_BYTES, keep_freed_memory
+from hushar.app.memory import MMAP_BYTES, TRIM_BYTES, keep_freed_memory, settled
 
 
 class Library:
@@ -38,3 +39,22 @@ def test_other_libraries_are_left_alone():
 
 def test_the_processs_own_library_is_asked():
     assert keep_freed_memory({}) in (True, False)
+
+
+def test_within_the_block_what_was_there_before_is_not_looked_at():
+    before = gc.get_freeze_count()
+    with settled():
+        assert gc.get_freeze_count() > before + 1000
+        new = [[]]
+        assert any(each is new for each in gc.get_objects())
+    assert gc.get_freeze_count() == 0
+
+
+def test_after_an_error_everything_is_looked_at_again():
+    def fail():
+        with settled():
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert gc.get_freeze_count() == 0

@@ -245,7 +245,7 @@ class TestTheConfigurationItself:
         assert "gopher://hole/service.json: no installed plugin handles the scheme 'gopher'" in str(problem)
         assert "known: file" in str(problem)
 
-    async def test_for_s3_it_is_said_what_brings_it(self, workspace):
+    async def test_for_s3_it_is_said_what_brings_it(self, workspace, no_plugins):
         assert "hushar-aws" in str(await the_problem(workspace.source("s3://bucket/service.json")))
 
     async def test_everything_can_come_from_a_plugins_storage(self, workspace, install_plugin):
@@ -332,7 +332,7 @@ class TestPlugins:
         workspace.configure(metrics={"sinks": ["mem"]}, plugins={"block": ["memory"]})
         assert (await the_problem(workspace.source())).key == "metrics.sinks"
 
-    async def test_without_the_built_in_parts_it_is_said_what_is_missing(self, workspace):
+    async def test_without_the_built_in_parts_it_is_said_what_is_missing(self, workspace, no_plugins):
         workspace.configure(log={"uri": "logs"}, metrics={"sinks": ["stderr"]}, plugins={"block": ["hushar"]})
         problems = {problem.key: problem.message for problem in await problems_of(workspace.source())}
         assert set(problems) == {
@@ -388,7 +388,7 @@ class TestStorages:
 
 
 class TestSinks:
-    async def test_an_unknown_metric_sink_gets_a_hint(self, workspace):
+    async def test_an_unknown_metric_sink_gets_a_hint(self, workspace, no_plugins):
         workspace.configure(metrics={"sinks": ["stdrr"]})
         problem = await the_problem(workspace.source())
         assert problem.key == "metrics.sinks"
