@@ -1,8 +1,10 @@
 """Sinks and a storage that keep everything in memory, and segments to deliver."""
 
+import gzip
 import hashlib
+import os
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,8 +12,9 @@ import trio
 
 from hushar.errors import StorageError
 from hushar.proto import structs_pb2
-from hushar.sinks.interface import LogSink, MetricBatch, MetricSink, Segment
-from hushar.storage.interface import Blob, Storage
+from hushar.sinks.compression import SUFFIXES, compressed
+from hushar.sinks.interface import Compression, LogSink, MetricBatch, MetricSink, Segment
+from hushar.storage.interface import Blob, Entry, Storage
 
 OPENED_UNIX_MICROS = 1_754_000_000_123_456
 """31 July 2025, 22:13:20.123456 UTC."""
@@ -58,8 +61,8 @@ class MemoryLogSink(LogSink):
         """Every batch delivered, segment by segment."""
         return [
             batch
-            for content in self.segments.values()
-            for batch in structs_pb2.InferenceLogs.FromString(content).inferenceLogBatches
+            for key, content in self.segments.items()
+            for batch in structs_pb2.InferenceLogs.FromString(message_in(key, content)).inferenceLogBatches
         ]
 
     async def open(self) -> None:
@@ -86,6 +89,17 @@ class MemoryLogSink(LogSink):
 
 def _content(segment: Segment) -> bytes:
     return segment.path.read_bytes()
+
+
+def message_in(key: str, content: bytes) -> bytes:
+    """The InferenceLogs message in an object: decompressed, where its key says that it is compressed."""
+    if key.endswith(SUFFIXES["gzip"]):
+        return gzip.decompress(content)
+    if key.endswith(SUFFIXES["zstd"]):
+        import zstandard  # noqa: PLC0415 - a library in C
+
+        return zstandard.ZstdDecompressor().decompress(content)
+    return content
 
 
 class MemoryMetricSink(MetricSink):
@@ -138,6 +152,14 @@ class MemoryStorage(Storage):
         data = self.contents[uri]
         return Blob(uri, data, version=hashlib.sha256(data).hexdigest()[:16])
 
+    async def entries(self, uri: str, *, after: str | None = None) -> AsyncIterator[Entry]:
+        """Those whose URI is `uri` or below it, in the order of their bytes."""
+        for each in sorted(self.contents, key=os.fsencode):
+            below = each == uri or each.startswith(uri.rstrip("/") + "/")
+            if below and (after is None or os.fsencode(each) > os.fsencode(after)):
+                await trio.lowlevel.checkpoint()
+                yield Entry(each, len(self.contents[each]))
+
     async def aclose(self) -> None:
         """Count."""
         self.closed += 1
@@ -179,11 +201,12 @@ def segment(
     *,
     name: uuid.UUID | None = None,
     opened_unix_micros: int = OPENED_UNIX_MICROS,
+    compression: Compression = "none",
 ) -> Segment:
     """A closed segment in a new file in `directory`, with its SegmentInfo at the end.
 
-    `records` are as `log_record` makes them; None: three. `name` is the uuid in the key, random
-    unless given.
+    `records` are as `log_record` makes them; None: three; empty: an end marker. `name` is the uuid in the
+    key, random unless given.
     """
     records = [log_record(f"request-{i}") for i in (1, 2, 3)] if records is None else list(records)
     name = name or uuid.uuid4()
@@ -194,10 +217,16 @@ def segment(
     content = b"".join(records) + structs_pb2.InferenceLogs(segment_info=[info]).SerializeToString()
     path = directory / f"{name}_{opened_unix_micros}.pb"
     path.write_bytes(content)
+    if compression != "none":
+        content = b"".join(compressed(path, compression))
+        path.unlink()
+        path = path.with_name(path.name + SUFFIXES[compression])
+        path.write_bytes(content)
     return Segment(
         path=path,
         key=f"{opened:year=%Y/month=%m/day=%d/hour=%H/mi=%M}/{path.name}",
         size_bytes=len(content),
         batches=len(records),
         opened_unix_micros=opened_unix_micros,
+        compression=compression,
     )

@@ -1,6 +1,7 @@
 """The rules of `LogSink` and `MetricSink` (hushar/sinks/interface.py), checked on an implementation."""
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -12,9 +13,10 @@ import numpy as np
 
 from hushar.errors import SinkError
 from hushar.proto import structs_pb2
+from hushar.sinks.compression import SUFFIXES
 from hushar.sinks.interface import Counter, Distribution, LogSink, MetricBatch, MetricSink, Segment
 from hushar.testing._rules import at_once, cancelled, rule
-from hushar.testing.fakes import OPENED_UNIX_MICROS, log_record, segment
+from hushar.testing.fakes import OPENED_UNIX_MICROS, log_record, message_in, segment
 
 AT_ONCE = 5
 MICROS_A_DAY = 86_400_000_000
@@ -39,13 +41,17 @@ class _Bench:
     async def delivered(self) -> dict[str, bytes]:
         """What the check has put there."""
         found = await _read(self.read_back)
-        return {key: content for key, content in found.items() if key not in self.before}
+        return {self.name(key): content for key, content in found.items() if key not in self.before}
 
-    def same(self, content: bytes, given: bytes) -> bool:
+    def name(self, key: str) -> str:
+        """What tells one object from another: in another format the compression is no part of its key."""
+        return key if self.exact else re.sub(r"\.pb\.(gz|zst)$", ".pb", key)
+
+    def same(self, key: str, content: bytes, given: bytes) -> bool:
         """Whether an object holds what the segment held."""
         if self.exact:
             return content == given
-        return _batches(content) == _batches(given)
+        return _batches(content) == _batches(message_in(key, given))
 
 
 async def check_log_sink(
@@ -54,13 +60,16 @@ async def check_log_sink(
     *,
     make_broken_sink: Callable[[], LogSink] | None = None,
     exact: bool = True,
+    compressed: bool | None = None,
 ) -> None:
     """Check that what `make_sink` makes keeps the rules of a LogSink.
 
     `make_sink` is called more than once, always for the same destination, as restarts would.
     `read_back()`, a plain or a coroutine function, gives what lies there: key → content.
     `make_broken_sink` makes one whose destination is down. `exact=False` is for sinks that store
-    another format: the batches that `read_back` gives are compared then, not the bytes.
+    another format: the batches that `read_back` gives are compared then, not the bytes. `compressed`:
+    whether compressed segments are delivered too (None: where `exact`); in another format the batches of one
+    must be there uncompressed, under its key with or without the compression's suffix.
     """
     with TemporaryDirectory() as directory:
         before = frozenset(await _read(read_back))
@@ -70,6 +79,9 @@ async def check_log_sink(
         await sink.open()
         try:
             await _check_delivery(bench, sink)
+            if exact if compressed is None else compressed:
+                await _check_compressed(bench, sink)
+            await _check_end_marker(bench, sink)
             await _check_again(bench, sink, "the same sink")
             await _check_at_once(bench, sink)
             await _check_cancelled_delivery(bench, sink)
@@ -131,7 +143,7 @@ async def _deliver(sink: LogSink, one: Segment, content: bytes) -> None:
 async def _expect(bench: _Bench, new: Mapping[str, bytes], after: str) -> None:
     """Look at the destination: exactly what was there and what is new, each with its own content."""
     bench.known.update(new)
-    expected = bench.known
+    expected = {bench.name(key): (key, content) for key, content in bench.known.items()}
     found = await bench.delivered()
     missing, extra = expected.keys() - found.keys(), found.keys() - expected.keys()
     rule(
@@ -148,11 +160,11 @@ async def _expect(bench: _Bench, new: Mapping[str, bytes], after: str) -> None:
         not extra,
         f"one segment must leave exactly one object: after {after}, {_list(extra)} is there as well",
     )
-    for key, content in expected.items():
+    for name, (key, content) in expected.items():
         rule(
-            bench.same(found[key], content),
-            f"deliver must store exactly the segment's content: after {after}, {key} holds "
-            f"{len(found[key])} other bytes than the {len(content)} of its segment",
+            bench.same(key, found[name], content),
+            f"deliver must store exactly the segment's content: after {after}, {name} holds "
+            f"{len(found[name])} other bytes than the {len(content)} of its segment",
         )
 
 
@@ -167,11 +179,33 @@ async def _check_delivery(bench: _Bench, sink: LogSink) -> None:
     await _expect(bench, {one.key: content}, "a delivery")
 
 
+async def _check_compressed(bench: _Bench, sink: LogSink) -> None:
+    """The bytes of a compressed file are delivered as they are, under a key that says so."""
+    for compression in SUFFIXES:
+        one = segment(bench.directory, compression=compression)
+        content = one.path.read_bytes()
+        await _deliver(sink, one, content)
+        await _expect(bench, {one.key: content}, f"a delivery with compression {compression}")
+
+
+async def _check_end_marker(bench: _Bench, sink: LogSink) -> None:
+    """A segment without batches counts too: it says how many there are in all. In another format it may
+    be nothing."""
+    one = segment(bench.directory, [])
+    content = one.path.read_bytes()
+    await _deliver(sink, one, content)
+    nothing = not bench.exact and bench.name(one.key) not in await bench.delivered()
+    await _expect(bench, {} if nothing else {one.key: content}, "a delivery of a segment without batches")
+
+
 async def _check_again(bench: _Bench, sink: LogSink, by: str) -> None:
     """Deliver everything again that was delivered: nothing may change at the destination."""
+    compressions = {suffix: compression for compression, suffix in SUFFIXES.items()}
     for key, content in bench.known.items():
         path = bench.directory / key.rpartition("/")[2]
-        again = Segment(path, key, len(content), len(_batches(content)), OPENED_UNIX_MICROS)
+        batches = len(_batches(message_in(key, content)))
+        compression = compressions[key.rpartition(".pb")[2]]
+        again = Segment(path, key, len(content), batches, OPENED_UNIX_MICROS, compression)
         _put_back(again, content)
         await _deliver(sink, again, content)
     await _expect(bench, {}, f"a second delivery by {by}")
@@ -203,12 +237,15 @@ async def _check_cancelled_delivery(bench: _Bench, sink: LogSink) -> None:
         ) from error
     found = await bench.delivered()
     rule(
-        one.key in found or came_out,
+        bench.name(one.key) in found or came_out,
         "deliver must let a cancellation pass through; it returned as if the segment were delivered, "
         "and it is not",
     )
-    rule(one.key in found or one.path.exists(), "a delivery that was cancelled must not lose the segment")
-    if not came_out or one.key in found:
+    rule(
+        bench.name(one.key) in found or one.path.exists(),
+        "a delivery that was cancelled must not lose the segment",
+    )
+    if not came_out or bench.name(one.key) in found:
         await _expect(bench, {one.key: content}, "a delivery that was cancelled")
     _put_back(one, content)
     await _deliver(sink, one, content)

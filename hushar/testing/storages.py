@@ -1,11 +1,12 @@
 """The rules of `Storage` (hushar/storage/interface.py), checked on an implementation."""
 
 import inspect
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from hushar.errors import StorageError
-from hushar.storage.interface import Blob, Storage
+from hushar.storage.interface import Blob, Entry, Storage
 from hushar.testing._rules import at_once, cancelled, rule
 
 CONTENTS = {
@@ -20,7 +21,7 @@ MISSING_SUFFIX = ".is-not-there"
 async def check_storage(
     make_storage: Callable[[], Storage], write: Callable[[str, bytes], str | Awaitable[str]]
 ) -> None:
-    """Check that what `make_storage` makes keeps the rules of a Storage.
+    """Check that what `make_storage` makes keeps the rules of a Storage. Listing is checked where it can.
 
     `write(name, data)`, a plain or a coroutine function, puts the bytes where the storage will find
     them, over what was there under this name, and returns their URI.
@@ -37,6 +38,7 @@ async def check_storage(
         await at_once([partial(_check_reads, storage, uris[name], data) for name, data in CONTENTS.items()])
         await _check_change(storage, write)
         await _check_missing(storage, uris["text.json"] + MISSING_SUFFIX)
+        await _check_entries(storage, uris)
         await _check_cancellation(storage, uris["text.json"])
         await _check_reads(storage, uris["text.json"], CONTENTS["text.json"])
     finally:
@@ -102,6 +104,53 @@ async def _check_missing(storage: Storage, uri: str) -> None:
         ) from error
     else:
         raise AssertionError(f"Storage.read must raise StorageError for what is not there; {uri} was read")
+
+
+async def _check_entries(storage: Storage, uris: Mapping[str, str]) -> None:
+    sizes = {uri: len(CONTENTS[name]) for name, uri in uris.items()}
+    one = uris["text.json"]
+    try:
+        found = await _listed(storage, one)
+    except StorageError as error:
+        rule(
+            one in str(error) and "\n" not in str(error),
+            f"a StorageError must name the URI in one line; for {one} it says {str(error)!r}",
+        )
+        return  # it does not list
+    rule(
+        found == [Entry(one, sizes[one])],
+        f"Storage.entries must give an object that is named itself, once; for {one} it gives {found}",
+    )
+    folders = {uri.rpartition("/")[0] for uri in sizes}
+    folder = folders.pop()
+    if folders or not folder.strip("/") or folder.endswith((":", "/")):
+        return  # there is no folder that could be named
+    for uri in (folder, f"{folder}/"):
+        every = await _listed(storage, uri)
+        rule(
+            all(Entry(each, size) in every for each, size in sizes.items()),
+            "Storage.entries must give every object below a folder, with its size; for "
+            f"{uri} it gives {every}",
+        )
+        rule(
+            every == sorted(every, key=lambda entry: os.fsencode(entry.uri)),
+            f"Storage.entries must keep the order of the URIs as UTF-8 bytes; for {uri} it gives {every}",
+        )
+    for after in (one, one + MISSING_SUFFIX, folder, f"{folder}0"):
+        behind = [entry for entry in every if os.fsencode(entry.uri) > os.fsencode(after)]
+        rule(
+            await _listed(storage, folder, after) == behind,
+            f"Storage.entries with after={after!r} must give exactly what comes after it, there or not",
+        )
+    iterator = storage.entries(folder)
+    await anext(iterator)
+    close = getattr(iterator, "aclose", None)
+    if close is not None:
+        await close()
+
+
+async def _listed(storage: Storage, uri: str, after: str | None = None) -> list[Entry]:
+    return [entry async for entry in storage.entries(uri, after=after)]
 
 
 async def _check_cancellation(storage: Storage, uri: str) -> None:

@@ -85,6 +85,22 @@ async def test_a_memory_storage_reads_what_is_in_it():
         await storage.read("s3://bucket/other")
 
 
+async def test_a_memory_storage_lists_what_is_below_a_folder():
+    storage = MemoryStorage(
+        {f"mem://{name}": b"x" * size for size, name in enumerate(["a", "l/b", "l/a", "la"])}
+    )
+    found = [(entry.uri, entry.size_bytes) async for entry in storage.entries("mem://l")]
+    assert found == [("mem://l/a", 2), ("mem://l/b", 1)]
+    assert [entry.uri async for entry in storage.entries("mem://l", after="mem://l/a")] == ["mem://l/b"]
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+async def test_a_memory_sink_knows_the_batches_of_compressed_segments(tmp_path: Path, compression):
+    sink = MemoryLogSink()
+    await sink.deliver(segment(tmp_path, [log_record("a"), log_record("b")], compression=compression))
+    assert [batch.request_id for batch in sink.batches] == ["a", "b"]
+
+
 class TestSegment:
     def test_it_is_a_valid_log_file_with_its_segment_info(self, tmp_path: Path):
         records = [log_record("a", features={"age": 2.5, "city": "Pune"}, scores=(0.25,)), log_record("b")]

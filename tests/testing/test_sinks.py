@@ -12,6 +12,7 @@ import trio.testing
 
 from hushar.errors import ConfigurationError, SinkError
 from hushar.proto import structs_pb2
+from hushar.sinks.compression import read
 from hushar.sinks.interface import LogSink, MetricBatch, MetricSink, Segment
 from hushar.testing import MemoryLogSink, MemoryMetricSink, check_log_sink, check_metric_sink
 
@@ -54,6 +55,9 @@ class TestLogSink:
 
     async def test_a_right_sink_of_another_format_passes_when_batches_are_compared(self):
         await check(Converts, exact=False)
+        await check(Reads, exact=False, compressed=True)
+        await check(SkipsEmptyOnes, exact=False, compressed=True)
+        await check(OwnSuffix, exact=False, compressed=True)
         with pytest.raises(AssertionError, match="exactly the segment's content"):
             await check(Converts)
 
@@ -75,6 +79,51 @@ class Converts(Backed):
         logs = structs_pb2.InferenceLogs.FromString(self.segments[segment.key])
         logs.ClearField("segment_info")
         self.segments[segment.key] = logs.SerializeToString()
+
+
+class Reads(Converts):
+    """The same of compressed segments."""
+
+    async def deliver(self, segment: Segment) -> None:
+        message = b"".join(read(segment))
+        await MemoryLogSink.deliver(self, segment)
+        logs = structs_pb2.InferenceLogs.FromString(message)
+        logs.ClearField("segment_info")
+        self.segments[segment.key] = logs.SerializeToString()
+
+
+class OwnSuffix(Reads):
+    """In its own format it makes no difference how the segment was compressed."""
+
+    async def deliver(self, segment: Segment) -> None:
+        await super().deliver(segment)
+        content = self.segments.pop(segment.key)
+        self.segments[segment.key.partition(".pb")[0] + ".pb"] = content
+
+
+class SkipsEmptyOnes(Reads):
+    async def deliver(self, segment: Segment) -> None:
+        if segment.batches:
+            await super().deliver(segment)
+
+
+class Decompresses(Backed):
+    async def deliver(self, segment: Segment) -> None:
+        message = b"".join(read(segment))
+        await super().deliver(segment)
+        self.segments[segment.key] = message
+
+
+class DropsTheSuffix(Backed):
+    async def deliver(self, segment: Segment) -> None:
+        await super().deliver(segment)
+        self.segments[segment.key.removesuffix(".gz")] = self.segments.pop(segment.key)
+
+
+class LosesEndMarkers(Backed):
+    async def deliver(self, segment: Segment) -> None:
+        if segment.batches:
+            await super().deliver(segment)
 
 
 class LosesABatch(Converts):
@@ -248,6 +297,9 @@ class TwoLines(Backed):
     [
         (Compresses, "exactly the segment's content: after a delivery"),
         (OwnKey, "must store a segment under its key"),
+        (Decompresses, "exactly the segment's content: after a delivery with compression gzip"),
+        (DropsTheSuffix, "must store a segment under its key: after a delivery with compression gzip"),
+        (LosesEndMarkers, "after a delivery of a segment without batches, .* is not there"),
         (NewKeyEveryTime, "exactly one object: after a second delivery by the same sink"),
         (Appends, "exactly the segment's content: after a second delivery"),
         (ForgetsAfterARestart, "exactly one object: after a second delivery by another sink"),

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from hushar.errors import StorageError
-from hushar.storage.interface import Blob, Storage
+from hushar.storage.interface import Blob, Entry, Storage
 from hushar.testing import MemoryStorage, check_storage
 
 PREFIX = "memory:///"
@@ -169,3 +169,85 @@ async def test_what_is_no_storage_fails():
 
     with pytest.raises(AssertionError, match="must return a Storage; it returns object"):
         await check_storage(make, lambda name, data: name)
+
+
+class Listing(Backed):
+    """As S3: names in the order of their bytes."""
+
+    async def entries(self, uri: str, *, after: str | None = None):
+        for each in sorted(self.contents, key=str.encode):
+            below = each == uri or each.startswith(uri.rstrip("/") + "/")
+            if below and (after is None or each.encode() > after.encode()):
+                await trio.lowlevel.checkpoint()
+                yield Entry(each, len(self.contents[each]))
+
+
+class NamesTheObjectOnly(Listing):
+    async def entries(self, uri: str, *, after: str | None = None):
+        if uri in self.contents:
+            return
+        async for entry in super().entries(uri, after=after):
+            yield entry
+
+
+class AnyOrder(Listing):
+    async def entries(self, uri: str, *, after: str | None = None):
+        for entry in reversed([entry async for entry in super().entries(uri, after=after)]):
+            yield entry
+
+
+class NoSizes(Listing):
+    async def entries(self, uri: str, *, after: str | None = None):
+        async for entry in super().entries(uri, after=after):
+            yield Entry(entry.uri, 9 if uri != entry.uri else entry.size_bytes)
+
+
+class FromTheStart(Listing):
+    async def entries(self, uri: str, *, after: str | None = None):
+        async for entry in super().entries(uri):
+            yield entry
+
+
+class IncludesAfter(Listing):
+    async def entries(self, uri: str, *, after: str | None = None):
+        async for entry in super().entries(uri):
+            if after is None or entry.uri >= after:
+                yield entry
+
+
+class NamelessError(Listing):
+    def entries(self, uri: str, *, after: str | None = None):
+        raise StorageError("no")
+
+
+async def check_below(kind: type[Backed]) -> None:
+    """With a folder that can be named, and something beside it."""
+    contents: dict[str, bytes] = {"memory://b/log-2/x": b"", "memory://b/log/a/z": b"1", "memory://b/a": b""}
+
+    def write(name: str, data: bytes) -> str:
+        contents[f"memory://b/log/{name}"] = data
+        return f"memory://b/log/{name}"
+
+    await check_storage(lambda: kind(contents), write)
+
+
+async def test_a_right_storage_that_lists_passes():
+    await check_below(Listing)
+    await check(Listing)
+    await check_below(Backed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (NamesTheObjectOnly, "must give an object that is named itself"),
+        (AnyOrder, "must keep the order"),
+        (NoSizes, "must give every object below a folder, with its size"),
+        (FromTheStart, "must give exactly what comes after"),
+        (IncludesAfter, "must give exactly what comes after"),
+        (NamelessError, "must name the URI in one line"),
+    ],
+)
+async def test_a_storage_that_lists_wrongly_is_told(kind: type[Backed], sentence: str):
+    with pytest.raises(AssertionError, match=sentence):
+        await check_below(kind)
