@@ -17,7 +17,8 @@ nox.options.sessions = ["lint", "layers", "types", "proto_check", "docs", "tests
 
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-DISTRIBUTIONS = ("-e", ".", "-e", "plugins/hushar-transforms", "-e", "examples/hushar-example")
+PACKAGES = (".", "plugins/hushar-aws", "plugins/hushar-transforms", "examples/hushar-example")
+DISTRIBUTIONS = tuple(argument for package in PACKAGES for argument in ("-e", package))
 PYTHON_CODE = ("hushar", "plugins", "examples", "scripts", "benchmark", "tests", "noxfile.py")
 
 
@@ -65,11 +66,11 @@ def layers(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types of hushar, of its first-party plugin and of the example, strictly."""
+    """Check the types of hushar, of its first-party plugins and of the example, strictly."""
     session.install(*DISTRIBUTIONS, *group("test", "types"))
     session.run("mypy")
-    for package in ("plugins/hushar-transforms/hushar_transforms", "examples/hushar-example/hushar_example"):
-        session.run("mypy", package)
+    for package in PACKAGES[1:]:
+        session.run("mypy", f"{package}/{Path(package).name.replace('-', '_')}")
 
 
 @nox.session
@@ -97,6 +98,12 @@ def docs(session: nox.Session) -> None:
 def demo(session: nox.Session) -> None:
     """Serve the demo model, score real rows, show the log and the metrics (scripts/demo)."""
     session.run("scripts/demo", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
+def demo_aws(session: nox.Session) -> None:
+    """The same with model, log and metrics in an AWS on this machine (scripts/demo-aws)."""
+    session.run("scripts/demo-aws", *session.posargs, external=True)
 
 
 @nox.session

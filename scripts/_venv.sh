@@ -105,6 +105,12 @@ install_runtime() {
 # The same, the first-party plugin, the example plugin, and what the tests need.
 install_tests() {
     make_venv
-    install tests --editable . --editable plugins/hushar-transforms --editable examples/hushar-example \
-        --group test --group lint
+    install tests --editable . --editable plugins/hushar-aws --editable plugins/hushar-transforms \
+        --editable examples/hushar-example --group test --group lint
+}
+
+# The server, the plugin for AWS, and an AWS on this machine.
+install_aws() {
+    make_venv
+    installed tests || install aws --editable ".[testing]" --editable plugins/hushar-aws
 }

@@ -4,6 +4,7 @@ A test that needs a program or package which a developer's machine may lack skip
 that starts with "needs tool:". With CI=true such a skip is a failure, so that CI runs everything.
 """
 
+import importlib.metadata
 import os
 import sys
 import types
@@ -27,6 +28,12 @@ def pytest_runtest_makereport(
             report.outcome = "failed"
             report.longrepr = f"{item.nodeid}: skipped in CI: {reason}"
     return report
+
+
+@pytest.fixture
+def no_plugins(monkeypatch):
+    """As if hushar alone were installed."""
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: importlib.metadata.EntryPoints())
 
 
 @pytest.fixture

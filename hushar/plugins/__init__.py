@@ -37,8 +37,17 @@ from hushar.plugins.interface import (
     StorageFactory,
 )
 from hushar.rpc import Request
-from hushar.sinks.interface import Counter, Distribution, LogSink, MetricBatch, MetricSink, Segment
-from hushar.storage.interface import Blob, Storage
+from hushar.sinks.compression import read as read_segment
+from hushar.sinks.interface import (
+    Compression,
+    Counter,
+    Distribution,
+    LogSink,
+    MetricBatch,
+    MetricSink,
+    Segment,
+)
+from hushar.storage.interface import Blob, Entry, Storage
 
 __all__ = [
     "ANY",
@@ -46,10 +55,12 @@ __all__ = [
     "STRINGS",
     "Blob",
     "Column",
+    "Compression",
     "ConfigurationError",
     "Counter",
     "Distribution",
     "Element",
+    "Entry",
     "FiniteFloat32",
     "FiniteFloat64",
     "Float32",
@@ -84,4 +95,5 @@ __all__ = [
     "TransformationParameters",
     "Transformed",
     "hookimpl",
+    "read_segment",
 ]

@@ -18,6 +18,7 @@ from hushar.plugins import (
     Segment,
     SegmentRefused,
     SinkError,
+    read_segment,
 )
 from hushar.proto import structs_pb2
 
@@ -64,16 +65,15 @@ class JsonLinesSink(LogSink):
         """Write the segment's file, in a thread. Raises SinkError, or SegmentRefused where it is hopeless."""
         try:
             await trio.to_thread.run_sync(self._write, segment)
-        except DecodeError as error:
+        except (DecodeError, ValueError) as error:
             raise SegmentRefused(f"{segment.path} is not a log file") from error
         except OSError as error:
             raise SinkError(f"cannot write below {self._directory}: {error}") from error
 
     def _write(self, segment: Segment) -> None:
-        if not segment.key.endswith(".pb"):
-            raise SegmentRefused(f"{segment.key} is compressed: set `log.compression` to 'none'")
-        logs = structs_pb2.InferenceLogs.FromString(segment.path.read_bytes())
-        target = self._directory / (segment.key.removesuffix(".pb") + self._suffix)
+        # Also where `log.compression` is set: `.pb.gz` and `.pb.zst` are read like `.pb`.
+        logs = structs_pb2.InferenceLogs.FromString(b"".join(read_segment(segment)))
+        target = self._directory / (segment.key.partition(".pb")[0] + self._suffix)
         target.parent.mkdir(parents=True, exist_ok=True)
         # Under another name until it is whole; a second delivery replaces the first.
         unfinished = target.with_name(target.name + ".part")
