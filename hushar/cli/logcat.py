@@ -1,5 +1,6 @@
 """`hushar logs cat`: the chosen batches of log files, as JSON lines."""
 
+import errno
 import json
 import sys
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ import click
 from google.protobuf.json_format import MessageToDict
 
 from hushar.cli.logprogress import ReadingProgress
-from hushar.cli.logsources import Chosen, with_sources
+from hushar.cli.logsources import Chosen, is_terminal, with_sources
 from hushar.errors import StorageError
 from hushar.logreading.partitions import Window
 from hushar.logreading.source import LogFile, TornLog, read_batches
@@ -34,7 +35,9 @@ def command(ctx: click.Context, *, chosen: Chosen, model_id: str | None, limit: 
     A torn file is printed up to the tear, which is told on stderr.
     """
     # A bar between the lines of a terminal would be in their way.
-    with chosen.opened(bar=not sys.stdout.isatty()) as logs:
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "closed")
+    with chosen.opened(bar=not is_terminal(sys.stdout)) as logs:
         selection = Selection(chosen.window, model_id, limit)
         readable = print_batches(logs.files, selection, sys.stdout.buffer, logs.progress)
     if not readable:

@@ -104,7 +104,10 @@ class _Conversion:
             texts |= columns.found_texts
             self.progress.expect(sum(file.size_bytes for file in self.files))
         for name, count in columns.misfits.items():
-            self._tell(f"{name}: {count} values are null: of a kind or length that the configuration has not")
+            what = "1 value is" if count == 1 else f"{count} values are"
+            self._tell(
+                f"feature {name!r}: {what} null: of a kind or a length that the configuration does not take"
+            )
         return rows
 
     def _write(self, columns: RowColumns, table: Table) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -41,7 +41,7 @@ class Chosen:
         with PluginStores() as stores:
             files = log_files(self.sources, self.window, stores)
             total = sum(file.size_bytes for file in files)
-            with ReadingProgress(total, shown=bar and sys.stderr.isatty()) as progress:
+            with ReadingProgress(total, shown=bar and is_terminal(sys.stderr)) as progress:
                 yield Opened(files, progress, lambda: log_files(self.sources, self.window, stores))
 
 
@@ -86,10 +86,16 @@ def with_sources(function: Command) -> Command:
     return click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)(decorated)  # type: ignore[no-any-return]
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person looks at it. Python has None for a stream that was closed when it started."""
+    return stream is not None and stream.isatty()
+
+
 def _give_up_stdout(error: OSError) -> None:
     """Say why, and see to it that Python does not try again at its end, and complain."""
     click.echo(f"standard output: {error.strerror or error}", err=True)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _time(option: str, text: str | None, now_unix_micros: int) -> int | None:

@@ -11,7 +11,7 @@ from hushar.cli.logprogress import ReadingProgress
 from hushar.cli.logsources import Chosen, Opened, with_sources
 from hushar.errors import StorageError
 from hushar.logreading.completeness import Completeness, FileCount, Verdict
-from hushar.logreading.partitions import partition_of
+from hushar.logreading.partitions import Window, partition_of
 from hushar.logreading.source import LogFile, TornLog, read_records
 from hushar.proto.structs_pb2 import InferenceLogBatch
 from hushar.texts import printable
@@ -35,6 +35,9 @@ def command(ctx: click.Context, *, chosen: Chosen) -> None:
     with chosen.opened() as logs:
         completeness = Completeness(chosen.window, from_the_start=_from_the_start(chosen))
         verdict, unread = _judge(logs, chosen, completeness)
+        if not logs.files and verdict.complete and not verdict.present:
+            when = "" if chosen.window == Window() else " of that time"
+            logs.progress.tell(f"there are no log files{when}")
         _tell_notes(verdict, logs.progress)
     for gap in (*verdict.gaps, *verdict.unproven):
         click.echo(printable(str(gap)))

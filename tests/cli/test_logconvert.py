@@ -204,8 +204,8 @@ def test_what_the_configuration_does_not_take_is_null_and_told(write, convert):
     )
     table = convert(
         err="".join(
-            f"{name}: {count} values are null: of a kind or length that the configuration has not\n"
-            for name, count in (("age", 3), ("city", 1), ("tags", 1))
+            f"feature {name!r}: {what} null: of a kind or a length that the configuration does not take\n"
+            for name, what in (("age", "3 values are"), ("city", "1 value is"), ("tags", "1 value is"))
         )
     )
     assert table["age"].to_pylist() == [None, None, None]

@@ -28,12 +28,15 @@ def configuration(tmp_path):
 
 @pytest.fixture
 def leave():
-    """Leave a closed segment of one record in a spool, and a dead letter."""
+    """Leave a segment of one record in a spool: closed, or open, or a dead letter."""
 
-    def left(spool, *, dead=False):
+    def left(spool, *, opened=False, dead=False):
         SpoolLock.acquire(spool).release()
         writer = SegmentWriter(spool, "old", 1)
         writer.append([log_record()])
+        if opened:
+            writer.abandon()
+            return
         stored = writer.close(sync=False)
         if dead:
             dead_letter(stored)
@@ -59,7 +62,7 @@ def test_what_is_left_is_delivered_and_the_last_line_says_so(hushar, configurati
 
 def test_options_are_those_of_serve(hushar, configuration, tmp_path, leave):
     spool = tmp_path / "elsewhere"
-    leave(spool)
+    leave(spool, opened=True)
     ran = hushar(
         "logs", "deliver", configuration, "--log-uri", tmp_path / "other", "--spool-dir", spool,
         "--set", "log.compression=gzip",

@@ -222,3 +222,14 @@ def test_output_that_takes_nothing_is_told_in_one_line(logs, arguments):
     assert ran.returncode == 1
     assert ran.stderr.splitlines()[-1] == b"standard output: No space left on device"
     assert b"Traceback" not in ran.stderr
+
+
+@pytest.mark.slow
+def test_closed_streams_are_no_crash(tmp_path):
+    path = write(tmp_path / "x.pb", make_batch("q"))
+    path.write_bytes(path.read_bytes() + b"\x0a")  # torn: there is something to tell
+    command = f'"{sys.executable}" -m hushar logs cat "{path}"'
+    ran = subprocess.run(["sh", "-c", f"{command} 2>&-"], capture_output=True, check=False)
+    assert (ran.returncode, ran.stdout.count(b"\n")) == (0, 1)
+    ran = subprocess.run(["sh", "-c", f"{command} >&-"], capture_output=True, check=False)
+    assert (ran.returncode, ran.stderr) == (1, b"standard output: closed\n")

@@ -212,6 +212,16 @@ def test_what_a_segment_says_cannot_steer_the_terminal(verify, logs, tmp_path):
     assert r"\x1b[2J\n worker 1: segment 1 missing: 1 batch" in verify().out
 
 
+def test_a_folder_without_logs_is_told(verify, logs, tmp_path):
+    (tmp_path / "empty").mkdir()
+    ran = verify(tmp_path / "empty")
+    assert (ran.status, ran.out, ran.err) == (0, "complete: 0 batches\n", "there are no log files\n")
+    ran = verify(tmp_path / "logs", "--since", "2027-01-01")
+    assert (ran.status, ran.out) == (0, "complete: 0 batches\n")
+    assert ran.err == "there are no log files of that time\n"
+    assert verify().err == ""
+
+
 @pytest.mark.parametrize("arguments", [["absent"], [".", "--since", "soon"], ["nowhere://x"], []])
 def test_a_mistake_is_told(hushar, monkeypatch, tmp_path, arguments):
     monkeypatch.chdir(tmp_path)
