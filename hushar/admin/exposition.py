@@ -1,5 +1,6 @@
 """A reading in Prometheus' formats, by prometheus_client's own exposition. Names: docs/metrics.md."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -16,6 +17,7 @@ from hushar.sidecars.ledger import DropReason
 PLAIN: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _OPENMETRICS_TYPE: Final = "application/openmetrics-text"
+_NOT_AT_ALL: Final = re.compile(r"q\s*=\s*0(\.0*)?")
 
 
 def expose(reading: Reading | None, accept: str) -> tuple[bytes, str]:
@@ -30,8 +32,9 @@ def expose(reading: Reading | None, accept: str) -> tuple[bytes, str]:
 def _wants_openmetrics(accept: str) -> bool:
     for entry in accept.split(","):
         kind, *parameters = (part.strip().lower() for part in entry.split(";"))
-        if kind == _OPENMETRICS_TYPE:
-            return not any(part.replace(" ", "") in ("q=0", "q=0.0") for part in parameters)
+        refused = any(_NOT_AT_ALL.fullmatch(part) for part in parameters)
+        if kind == _OPENMETRICS_TYPE and not refused:
+            return True
     return False
 
 

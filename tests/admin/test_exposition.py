@@ -138,6 +138,12 @@ def test_before_there_is_anything_to_read_there_are_no_metrics(accept, parse, co
         ("application/openmetrics-text; version=1.0.0; charset=utf-8", OPENMETRICS),
         ("Application/OpenMetrics-Text", OPENMETRICS),
         ("application/openmetrics-text;q=0, text/plain", PLAIN),
+        ("application/openmetrics-text; q=0.000", PLAIN),
+        ("application/openmetrics-text; q=0.001", OPENMETRICS),
+        (
+            "application/openmetrics-text;version=2;q=0, application/openmetrics-text;version=1.0.0",
+            OPENMETRICS,
+        ),
         ("application/openmetrics-text-like", PLAIN),
         (";;;,,q=;=", PLAIN),
         (

@@ -368,6 +368,7 @@ class TestFigures:
             ({"max_in_flight": 1}, {}, "in_flight"),
             ({"max_in_flight_bytes": 40}, {}, "in_flight_bytes"),
             ({}, {"max_queue_rows": 1}, "queue_rows"),
+            ({}, {"max_queue_bytes": 40}, "queue_bytes"),
         ],
     )
     async def test_each_refused_call_once(self, workspace, held, served, server_limits, batching, reason):

@@ -41,6 +41,8 @@ function fill(id, rows) {
   byId(id).tBodies[0].replaceChildren(...rows.map((cells) => element("tr", "", ...cells)));
 }
 const cell = (text, style = "") => element("td", style, text);
+// A name that may be cut where its parts end.
+const long = (text, style = "") => element("td", `long ${style}`, ...text.split(/(?<=[._/-])/).flatMap((part) => [part, element("wbr")]));
 
 function draw(id, history, lines, axis) {
   const plot = byId(id), parts = [], WIDTH = plot.clientWidth || 560, HEIGHT = plot.clientHeight || 208;
@@ -157,7 +159,7 @@ function plain(value) {
 function showTables(found) {
   fill("sinks", found.sinks.map((sink) => {
     const errors = Object.entries(sink.errors).filter(([, count]) => count).map(([reason, count]) => `${reason} ${number(count)}`);
-    return [cell(sink.name, "long"), cell(sink.up ? "up" : "down", sink.up ? "good" : "bad"), cell(errors.join(", ") || "0", "n")];
+    return [long(sink.name), cell(sink.up ? "up" : "down", sink.up ? "good" : "bad"), cell(errors.join(", ") || "0", "n")];
   }));
   const metrics = found.metrics, dropped = metrics.dropped_values ? `, ${number(metrics.dropped_values)} dropped` : "";
   say("lag", `Metrics: ${number(metrics.queued_values)} measured values wait to be counted${dropped}.`);
@@ -165,14 +167,14 @@ function showTables(found) {
   for (const method of found.methods) {
     if (!method.started) continue;
     Object.entries(method.handled).forEach(([code, calls], index) => {
-      rows.push([cell(index ? "" : method.method, "long"), cell(code, code === "OK" ? "" : "warn"), cell(number(calls), "n")]);
+      rows.push([long(index ? "" : method.method), long(code, code === "OK" ? "" : "warn"), cell(number(calls), "n")]);
     });
-    if (method.in_flight) rows.push([cell(Object.keys(method.handled).length ? "" : method.method, "long"), cell("in flight", "dim"), cell(number(method.in_flight), "n")]);
+    if (method.in_flight) rows.push([long(Object.keys(method.handled).length ? "" : method.method), cell("in flight", "dim"), cell(number(method.in_flight), "n")]);
   }
   fill("methods", rows.length ? rows : [[cell("none yet", "dim"), cell(""), cell("")]]);
   byId("features-box").hidden = !found.features.length;
   fill("features", found.features.map((each) => [
-    cell(each.feature, "long"), cell(number(each.missing), "n"), cell(number(each.unknown), "n"), cell(number(each.unparsable), each.unparsable ? "n bad" : "n"),
+    long(each.feature), cell(number(each.missing), "n"), cell(number(each.unknown), "n"), cell(number(each.unparsable), each.unparsable ? "n bad" : "n"),
   ]));
   fill("facts", Object.entries(found.served).map(([name, value]) => [cell(name.replaceAll("_", " "), "name"), cell(plain(value))]));
 }
