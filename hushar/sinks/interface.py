@@ -27,7 +27,7 @@ class Segment:
 
     path: Path
     """The file. Its bytes are delivered as they are. A sink may move it away (a rename is a delivery); it
-    must not change it. One that needs the message itself reads it with `hushar.sinks.compression.read`."""
+    must not change it. One that needs the message itself reads it with `hushar.plugins.read_segment`."""
     key: str
     """Relative name at the destination: `year=…/month=…/day=…/hour=…/mi=…/<uuid4>_<micros>.pb`, with `.gz`
     or `.zst` behind it where the file is compressed, always `/` between the parts. A repeated delivery

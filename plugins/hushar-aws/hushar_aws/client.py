@@ -194,11 +194,13 @@ def hush() -> None:
     """Let nobody else log what may be secret, whatever the log level is.
 
     botocore's lines show what is signed (a session's token is) and quote what a provider of credentials
-    was answered; all that it raises is logged by us. httpx has a line for each request.
+    was answered; all that it raises is logged by us. urllib3, below it, and httpx have a line for each
+    request; the path of a container's credentials is all that it takes to get them.
     """
     for name, level in (
         ("botocore", logging.CRITICAL),
         ("httpx", logging.WARNING),
         ("httpcore", logging.WARNING),
+        ("urllib3", logging.WARNING),
     ):
         logging.getLogger(name).setLevel(level)

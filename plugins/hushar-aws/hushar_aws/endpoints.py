@@ -8,6 +8,7 @@ import os
 import ssl
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import botocore
 import botocore.awsrequest
@@ -56,12 +57,17 @@ def resolve(settings: AwsSettings, service: str, bucket: str | None = None) -> E
         signing_name = str(client.meta.service_model.signing_name)
         bundle = session.get_config_variable("ca_bundle")
     except botocore.exceptions.ProfileNotFound as error:
-        raise ConfigurationError([Problem("", PROFILE_KEY, one_line(str(error)))]) from None
+        named = "" if settings.profile else " (AWS_PROFILE names it)"
+        raise ConfigurationError([Problem("", PROFILE_KEY, one_line(str(error)) + named)]) from None
     except botocore.exceptions.InvalidRegionError as error:
         raise ConfigurationError([Problem("", REGION_KEY, one_line(str(error)))]) from None
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
         # ValueError: AWS_ENDPOINT_URL is no URL.
         raise ConfigurationError([Problem("", "plugins.aws", one_line(str(error)))]) from None
+    if urlsplit(url).username is not None:
+        # httpx would send them in place of the signature.
+        message = "the endpoint of AWS_ENDPOINT_URL holds a user's name or password, which AWS does not know"
+        raise ConfigurationError([Problem("", "plugins.aws", message)])
     return Endpoint(url.rstrip("/"), region, signing_name, _ssl_context(bundle))
 
 

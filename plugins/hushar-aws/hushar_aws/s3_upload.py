@@ -20,7 +20,8 @@ logger = logging.getLogger("hushar.aws")
 CHUNK_BYTES: Final = 128 * 1024
 """What is read and sent at a time: small enough that the calls beside it do not wait for its encryption."""
 MAX_PARTS: Final = 10_000
-ABORT_SECONDS: Final = 5.0
+ABORT_SECONDS: Final = 2.0
+"""So much longer than `log.drain_seconds` the end of the server may take."""
 
 _ELEMENTS: Final[Mapping[str, str]] = {"crc32c": "ChecksumCRC32C", "sha256": "ChecksumSHA256"}
 _GONE: Final = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder"})

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -143,12 +144,14 @@ async def test_a_web_identity(used, tmp_path, monkeypatch):
     assert token
 
 
-async def test_a_container(used, monkeypatch):
+async def test_a_container(used, monkeypatch, caplog):
+    caplog.set_level(logging.DEBUG)
     with metadata_service({("GET", "/creds"): json.dumps(answer_of("KEY-OF-CONTAINER"))}) as (url, asked):
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{url}/creds")
         monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "of-the-container")
         assert await used() == ("KEY-OF-CONTAINER", TOKEN)
     assert [each["authorization"] for each in asked] == ["of-the-container"]
+    assert "/creds" not in caplog.text
 
 
 async def test_an_instance(used, monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from hushar.testing.faults import EXPIRED_TOKEN, Refuse
+from hushar_aws import credentials as credentials_module
 from hushar_aws.client import AwsClient
 from hushar_aws.credentials import AGAIN_SECONDS, Credentials
 from hushar_aws.errors import AwsError
@@ -143,6 +144,14 @@ class TestChain:
         assert scope.cancelled_caught
         (provider.directory / "wait").unlink()
         assert (await credentials.get()).access_key == "KEY-1"
+
+    async def test_a_chain_that_hangs_is_an_error(self, provider, monkeypatch):
+        monkeypatch.setattr(credentials_module, "LOAD_SECONDS", 0.2)
+        (provider.directory / "wait").touch()
+        with pytest.raises(AwsError, match="did not answer within") as raised:
+            await Credentials("served").get()
+        assert raised.value.kind == "credentials"
+        (provider.directory / "wait").unlink()
 
     async def test_those_that_last_are_kept(self, provider):
         credentials = Credentials("served")

@@ -49,6 +49,16 @@ class TestRegion:
         assert resolve(AwsSettings(region="eu-south-1"), "kinesis").region == "eu-south-1"
 
 
+class TestProfile:
+    def test_one_that_is_not_there_is_named_and_so_is_who_names_it(self, config, monkeypatch):
+        config("[default]\nregion = eu-west-1\n")
+        with pytest.raises(ConfigurationError, match=r"^plugins\.aws\.profile: .*\(nope\).* found$"):
+            resolve(AwsSettings(profile="nope"), "kinesis")
+        monkeypatch.setenv("AWS_PROFILE", "nope")
+        with pytest.raises(ConfigurationError, match=r"\(nope\).*\(AWS_PROFILE names it\)$"):
+            resolve(AwsSettings(), "kinesis")
+
+
 class TestUrl:
     @pytest.mark.parametrize(
         ("service", "bucket", "url", "name"),
@@ -84,6 +94,12 @@ class TestUrl:
         )
         url = resolve(AwsSettings(), "s3", "bucket").url
         assert url == "https://s3.dualstack.eu-west-1.amazonaws.com/bucket"
+
+    def test_one_with_a_password_is_refused_and_not_shown(self, config, monkeypatch):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://someone:planted@127.0.0.1:9000")
+        with pytest.raises(ConfigurationError, match=r"^plugins\.aws: .*password") as raised:
+            resolve(AwsSettings(region="eu-west-1"), "s3", "bucket")
+        assert "planted" not in str(raised.value)
 
     def test_no_url(self, config, monkeypatch):
         monkeypatch.setenv("AWS_ENDPOINT_URL", "nonsense")

@@ -3,9 +3,10 @@
 from random import Random
 
 import pytest
+import trio
 from botocore.retries import standard
 
-from hushar.testing.faults import INTERNAL_ERROR
+from hushar.testing.faults import INTERNAL_ERROR, SLOW_DOWN
 from hushar_aws import errors
 from hushar_aws.client import AwsClient
 from hushar_aws.errors import AwsError
@@ -79,6 +80,20 @@ def test_the_quota():
     for _ in range(2 * CAPACITY):
         quota.give_back(None)
     assert quota.take(THROTTLED) == 5
+
+
+async def test_a_client_waits_between_attempts(faulty_aws, aws_bucket, monkeypatch):
+    slept = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(trio, "sleep", sleep)
+    faulty_aws.inject(SLOW_DOWN, times=2)
+    client = AwsClient(AwsSettings(), "s3", bucket=aws_bucket, random=Highest())
+    await client.request("GET", "/x", expect=(404,))
+    await client.aclose()
+    assert slept == [1, 2]
 
 
 async def test_without_quota_there_is_one_attempt(faulty_aws, no_delay):

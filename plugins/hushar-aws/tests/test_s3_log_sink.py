@@ -35,6 +35,7 @@ from hushar.testing.faults import (
     Truncate,
     clock_skew,
 )
+from hushar_aws import s3_upload
 from hushar_aws.client import AwsClient
 from hushar_aws.errors import AwsError
 from hushar_aws.s3_log_sink import S3LogSink, s3_log_sink
@@ -242,6 +243,16 @@ class TestParts:
             await one.deliver(make_segment(PART))
         assert [request.operation for request in faulty_aws.requests] == ["PutObject"]
 
+    @pytest.mark.parametrize("size", [PART + 1, 10_000 * PART, 10_000 * PART + 1, 5 * 1024**4])
+    def test_the_parts_are_the_file_and_no_more_than_s3_takes(self, size):
+        parts = s3_upload._parts(size, PART)
+        assert [part.number for part in parts] == list(range(1, len(parts) + 1))
+        assert len(parts) <= 10_000
+        ends = [part.offset + part.size for part in parts]
+        assert [part.offset for part in parts] == [0, *ends[:-1]]
+        assert ends[-1] == size
+        assert all(PART <= part.size <= 5 * 1024**3 for part in parts[:-1])
+
     @pytest.mark.parametrize("operation", ["UploadPart", "CompleteMultipartUpload"])
     async def test_a_failure_takes_back_what_was_sent(
         self, s3, sink, faulty_aws, aws_bucket, make_segment, objects, operation
@@ -313,6 +324,22 @@ class TestParts:
                 await trio.sleep(0.01)
             nursery.cancel_scope.cancel()
         assert "Uploads" not in s3.list_multipart_uploads(Bucket=aws_bucket)
+
+    async def test_a_cancellation_does_not_wait_for_an_answer_that_never_comes(
+        self, sink, faulty_aws, make_segment, monkeypatch
+    ):
+        """The server ends in time, whatever S3 does."""
+        monkeypatch.setattr(s3_upload, "ABORT_SECONDS", 0.1)
+        faulty_aws.inject(Hang(), operation="UploadPart")
+        faulty_aws.inject(Hang(), operation="AbortMultipartUpload")
+        async with sink(s3_multipart_bytes=PART, read_seconds=3600) as one:
+            with trio.fail_after(60):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(one.deliver, make_segment(PART + 1))
+                    while not faulty_aws.count(operation="UploadPart"):  # noqa: ASYNC110 - a thread's
+                        await trio.sleep(0.01)
+                    nursery.cancel_scope.cancel()
+        assert faulty_aws.count(operation="AbortMultipartUpload") == 1
 
 
 class TestFaults:

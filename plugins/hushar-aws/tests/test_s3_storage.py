@@ -58,6 +58,12 @@ class TestRead:
         second = (await storage.read(uri)).version
         assert second == s3.head_object(Bucket=aws_bucket, Key="model.onnx")["VersionId"]
 
+    async def test_all_objects_of_a_bucket_without_versions_have_the_same(
+        self, storage, faulty_aws, canned, aws_bucket
+    ):
+        faulty_aws.inject(canned(200, b"data", (("x-amz-version-id", "null"), ("etag", '"of-the-data"'))))
+        assert (await storage.read(f"s3://{aws_bucket}/x")).version == "of-the-data"
+
     @pytest.mark.parametrize("algorithm", ["CRC32", "SHA256"])
     async def test_what_fits_its_checksum_is_taken(self, s3, storage, put, aws_bucket, algorithm):
         """That which a stock boto3 has computed; more than one piece of it."""
