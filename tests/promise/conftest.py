@@ -87,6 +87,15 @@ def model():
     return of_e2e("onnx_models").echo(1)
 
 
+@pytest.fixture(scope="session")
+def forker(tmp_path_factory):
+    """Runs short commands without importing everything anew."""
+    environment = of_e2e("serving").clean_environment(tmp_path_factory.mktemp("home"))
+    forker = of_e2e("forking").Forker(environment)
+    yield forker
+    forker.close()
+
+
 @pytest.fixture
 def servers(tmp_path):
     """Processes that live as long as one test."""
@@ -96,11 +105,11 @@ def servers(tmp_path):
 
 
 @pytest.fixture
-def serve(servers, model):
+def serve(servers, forker, model):
     """serve(uri, log={…}, …): a Service that is started; all are ended with the test."""
 
     def start(uri, **settings):
-        return make_service(servers, model, uri, **settings).start()
+        return make_service(servers, forker, model, uri, **settings).start()
 
     return start
 

@@ -10,7 +10,7 @@ from promisekit.calling import Load, eventually
 from promisekit.serving import Service, make_service
 from promisekit.stores import missing, twice
 
-from hushar.testing.aws import SECRET_KEY
+from hushar.testing.aws import ACCESS_KEY, SECRET_KEY
 from hushar.testing.faults import (
     ACCESS_DENIED,
     EXPIRED_TOKEN,
@@ -27,11 +27,13 @@ from hushar.testing.faults import (
     clock_skew,
 )
 
+SESSION = "PlantedSessionToken0123456789"
 SECRETS = {
-    "of the session": "PlantedSessionToken0123456789",
+    "of the session": SESSION,
     "of the client": "PlantedBearerToken0123456789",
     "of a row": "PlantedFeatureValue0123456789",
     "key": SECRET_KEY,
+    "name of the key": ACCESS_KEY,
 }
 
 FAULTS = {
@@ -48,6 +50,7 @@ FAULTS = {
     "cut answer": Truncate(),
     "slow": Slow(100_000),
     "403 AccessDenied": ACCESS_DENIED,
+    "403 that quotes": Refuse(403, "SignatureDoesNotMatch", f"{ACCESS_KEY} {SECRET_KEY} {SESSION}"),
     "404 NoSuchBucket": NO_SUCH_BUCKET,
     "expired credentials": EXPIRED_TOKEN,
     "clock skew": clock_skew(3600),
@@ -68,12 +71,14 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(shared_aws, shared_servers, model):
+def scene(shared_aws, shared_servers, forker, model):
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("AWS_SESSION_TOKEN", SECRETS["of the session"])
         log = {"acknowledge": "spooled", "max_attempts": 1}
         auth = {"token_file": "token"}
-        service = make_service(shared_servers, model, shared_aws.uri, log=log, auth=auth, log_level="debug")
+        service = make_service(
+            shared_servers, forker, model, shared_aws.uri, log=log, auth=auth, log_level="debug"
+        )
         service.workspace.write("token", SECRETS["of the client"].encode())
         service.start()
         ballast = SECRETS["of a row"] * 8

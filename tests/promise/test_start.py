@@ -70,9 +70,11 @@ def test_faults_that_pass_do_not_stop_a_start(configuration, aws, servers):
         pytest.param("model.onnx", Truncate(), id="model cut"),
     ],
 )
-def test_faults_that_stay_are_one_message_that_names_the_file(name, fault, configuration, aws, servers):
+def test_faults_that_stay_are_one_message_that_names_the_file(
+    name, fault, configuration, aws, servers, forker
+):
     aws.proxy.inject(fault, key=f"served/{name}")
-    ended = servers.workspace().run("serve", configuration, "--port", "0")
+    ended = servers.workspace().fork(forker, "serve", configuration, "--port", "0")
     assert ended.returncode in (1, 2)
     assert f"s3://{aws.bucket}/served/{name}" in ended.stderr
     assert "Traceback" not in ended.stderr

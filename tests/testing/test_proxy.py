@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -19,6 +20,7 @@ from hushar.testing.faults import (
     NO_SUCH_BUCKET,
     SLOW_DOWN,
     THROTTLING,
+    Fault,
     Hang,
     LoseAnswer,
     Refuse,
@@ -244,6 +246,17 @@ class TestFaults:
         proxy.inject(Slow(200_000))
         assert ask(proxy)[2] == BODY
         assert upstream.got[0][3] == BODY
+
+    def test_a_fault_of_ones_own_reads_forwards_and_answers_as_it_likes(self, proxy, upstream):
+        class Half(Fault):
+            def act(self, exchange):
+                answer = exchange.forward(exchange.read()[::2])
+                exchange.answer(replace(answer, status=202, body=answer.body[::2]))
+
+        proxy.inject(Half())
+        status, headers, body = ask(proxy)
+        assert (status, headers["ETag"], body) == (202, '"of the upstream"', BODY[::2][::2])
+        assert upstream.got[0][3] == BODY[::2]
 
     def test_nobody_listens_for_a_while(self, proxy):
         url = proxy.url

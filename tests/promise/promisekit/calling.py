@@ -53,6 +53,8 @@ class Load:
         self._thread = threading.Thread(target=trio.run, args=(self._run,), daemon=True)
         self.answered = {}
         """Request id → when its answer came (time.monotonic)."""
+        self.served_by = {}
+        """Request id → the address that answered."""
         self.failed = []
         """(request id, status) of every other call."""
 
@@ -111,6 +113,7 @@ class Load:
                 if isinstance(error, ConnectionFailed):
                     return
             else:
+                self.served_by[request_id] = address
                 self.answered[request_id] = time.monotonic()
             await trio.sleep(self._pause)
 

@@ -11,8 +11,9 @@ BOOKS = re.compile(
 class Service:
     """A server that is started, killed and started again. `address` is None while it does not run."""
 
-    def __init__(self, servers, workspace, model, uri):
+    def __init__(self, servers, workspace, forker, model, uri):
         self._servers = servers
+        self._forker = forker
         self._model = model
         self._uri = uri
         self._server = None
@@ -89,11 +90,11 @@ class Service:
 
     def run(self, *arguments):
         """`hushar ARGUMENTS…` in the workspace, waited for."""
-        return self.workspace.run(*arguments)
+        return self.workspace.fork(self._forker, *arguments)
 
 
-def make_service(servers, model, uri, **settings):
+def make_service(servers, forker, model, uri, **settings):
     """A Service that serves `model` and logs to `uri`, configured and not started."""
-    service = Service(servers, servers.workspace(), model, uri)
+    service = Service(servers, servers.workspace(), forker, model, uri)
     service.configure(**settings)
     return service
