@@ -34,8 +34,10 @@ class Sidecars:
     async def running(self) -> AsyncIterator[None]:
         """Run them around the block. Leaving it closes their channels; they then flush and end.
 
+        Should the block fail, what it has logged goes into the spool all the same, for the next start.
         Raises ConfigurationError, before the block, if one cannot start.
         """
+        failure: Exception | None = None
         async with trio.open_nursery() as nursery:
             try:
                 await nursery.start(self.metrics.run)
@@ -44,12 +46,18 @@ class Sidecars:
                     try:
                         if self.log is not None:
                             await logging.start(self.log.run)
-                        yield
+                        try:
+                            yield
+                        except Exception as error:
+                            # Not on its way yet: it would cancel the log, and lose what is in its channel.
+                            failure = error
                     finally:
                         if self.log is not None:
-                            self.log.close()
+                            self.log.close(drain=failure is None)
             finally:
                 self.metrics.close()
+        if failure is not None:
+            raise failure
 
 
 def make_sidecars(

@@ -12,6 +12,8 @@ from random import Random
 
 import trio
 
+from hushar.sidecars.until import until
+
 FAILURES = 5
 """So many attempts in a row that failed, of all workers together, open it."""
 
@@ -42,8 +44,10 @@ class Circuit:
         """Wait until an attempt may be made, and make it in the block."""
         async with AsyncExitStack() as queued:
             if self.is_open:
-                await queued.enter_async_context(self._queue)
-                await self._probe_time()
+                # Once it is closed, those behind a probe that takes its time need not wait any more.
+                async with until(self._closing):
+                    await queued.enter_async_context(self._queue)
+                    await self._probe_time()
             if not self.is_open:
                 # No need to go one by one.
                 await queued.aclose()

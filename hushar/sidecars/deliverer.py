@@ -6,20 +6,22 @@ sink in their order, and tries again for as long as it takes.
 
 import logging
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import replace
 from random import Random
 
 import trio
 
+from hushar.sidecars.compressing import Compressing
 from hushar.sidecars.delivery import Attempt, GuardedSink, Outcome
 from hushar.sidecars.ledger import DropReason, Ledger
 from hushar.sidecars.retry import jittered_delays
 from hushar.sidecars.segment import FileOperations, StoredSegment
 from hushar.sidecars.settings import LogSettings
-from hushar.sidecars.spool import compress, dead_letter, dead_letter_rest, discard
-from hushar.sidecars.threads import RunInThread, give_up_if_cancelled
+from hushar.sidecars.spool import discard, set_aside
+from hushar.sidecars.threads import RunInThread
 from hushar.sidecars.throttle import Throttle
-from hushar.sidecars.writing import Janitor
+from hushar.sidecars.until import until
+from hushar.sidecars.upkeep import Janitor
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +55,8 @@ class Deliverer:
         self._refused: str | None = None
         self._refusals = 0
         """Of that segment."""
-        self._plain: str | None = None
-        """The segment that is delivered as it is, as it could not be compressed: another attempt must
-        not give it another name."""
-        self._compressing = Throttle(trio.current_time)
+        self._compressing = Compressing(settings, files, run_in_thread)
+        self._uncompressed = Throttle(trio.current_time)
 
     def wake(self) -> None:
         """There is a closed segment."""
@@ -114,32 +114,21 @@ class Deliverer:
 
     async def _compressed(self, stored: StoredSegment) -> StoredSegment:
         """The segment as it is delivered; as it is where it cannot be compressed."""
-        if stored.segment.compression != "none" or stored.keeps_name or stored.identity.stem == self._plain:
+        if not self._compressing.is_due(stored):
             return stored
         try:
             return await self._compress(stored)
         except OSError as error:
             # A full disk must not keep it from the sink: delivering is what makes room.
-            if failures := self._compressing.due():
+            if failures := self._uncompressed.due():
                 logger.warning("log: %d segments are delivered uncompressed: %s", failures, error)
-            self._plain = stored.identity.stem
+            # Another attempt must not give it another name.
+            stored = replace(stored, keeps_name=True)
+            self._ledger.replace(stored)
             return stored
 
     async def _compress(self, stored: StoredSegment) -> StoredSegment:
-        settings = self._settings
-        if settings.compression == "none":
-            return stored
-        made = await self._run_in_thread(
-            partial(
-                compress,
-                stored,
-                settings.compression,
-                settings.compression_level,
-                self._files,
-                sync=settings.fsync != "never",
-                pause=give_up_if_cancelled,
-            )
-        )
+        made = await self._compressing(stored)
         self._ledger.replace(made)
         return made
 
@@ -173,12 +162,9 @@ class Deliverer:
 
     async def _set_aside(self, stored: StoredSegment, rest: tuple[bytes, int] | None = None) -> bool:
         """Move the segment, or write the rest of it, to `dead-letter`; False if that is not possible."""
-        move = partial(dead_letter, stored)
-        if rest is not None:
-            move = partial(dead_letter_rest, stored, *rest, self._files)
         try:
             with trio.CancelScope(shield=True):
-                path = await self._run_in_thread(move)
+                path = await self._run_in_thread(set_aside, stored, rest, self._files)
         except OSError as error:
             logger.warning("log: %s: cannot be set aside: %s", stored.segment.path, error)
             return False
@@ -194,19 +180,22 @@ class Deliverer:
         if self._finishing.is_set():
             await trio.sleep(seconds)
             return False
-        with trio.move_on_after(seconds):
-            await self._work_ahead()
-            await self._finishing.wait()
+        ends = trio.current_time() + seconds
+        async with until(self._finishing):
+            await self._work_ahead(ends)
+            await trio.sleep_until(ends)
         return self._finishing.is_set()
 
-    async def _work_ahead(self) -> None:
-        """Compress what waits: the spool holds the more, and the sink gets it the sooner."""
+    async def _work_ahead(self, ends: float) -> None:
+        """Compress what waits: the spool holds the more, and the sink gets it the sooner.
+
+        Begun before `ends`, a segment is compressed to its end: given up, it would be begun anew in the
+        next pause, and one that takes longer than a pause never be done.
+        """
         if self._settings.compression == "none":
             return
-        while not self._finishing.is_set() and (stored := self._ledger.take_plain(self._lane)) is not None:
+        while trio.current_time() < ends and (stored := self._ledger.take_plain(self._lane)) is not None:
             try:
-                if stored.identity.stem == self._plain:
-                    return
                 stored = await self._compress(stored)
             except OSError:
                 # Its turn will come, and then it is said.

@@ -27,6 +27,8 @@ OPEN_SECONDS = 30.0
 ATTEMPT_SECONDS = 900.0
 """How long one attempt may take. Sinks have time-outs of their own, far shorter; one that has none must not
 hold up everybody for ever."""
+WORDS_LENGTH = 8192
+"""The most of an error's text that is logged: some servers answer with a page."""
 CLOSE_SECONDS = 5.0
 """How long a sink may take to let go of what it holds, once nothing is delivered any more."""
 
@@ -160,7 +162,8 @@ def _words(outcome: Outcome, error: Exception) -> str:
     text = str(error) or type(error).__name__
     if outcome is Outcome.UNEXPECTED:
         text = f"{text}\n{''.join(traceback.format_exception(error)).rstrip()}"
-    return redacted(text)
+    # Cut once more behind it: a secret that was cut in two may not look like one.
+    return redacted(text[: 2 * WORDS_LENGTH])[:WORDS_LENGTH]
 
 
 def _judge(error: Exception) -> Outcome:

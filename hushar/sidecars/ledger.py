@@ -136,13 +136,17 @@ class Ledger:
 
     def could_fit(self, size_bytes: int, max_bytes: int) -> bool:
         """The same once every closed segment that nobody has taken is dropped."""
-        idle = sum(
+        return self.fits(size_bytes - self.idle_bytes, max_bytes)
+
+    @property
+    def idle_bytes(self) -> int:
+        """Of the closed segments that nobody has taken: what dropping can make room for."""
+        return sum(
             entry.stored.segment.size_bytes
             for entries in self._closed.values()
             for entry in entries.values()
             if not entry.taken
         )
-        return self.fits(size_bytes - idle, max_bytes)
 
     @contextmanager
     def reserved(self, size_bytes: int) -> Iterator[None]:
@@ -249,7 +253,7 @@ class Ledger:
                 entry.taken = False
 
     def replace(self, stored: StoredSegment) -> None:
-        """A segment that somebody has taken is in another file now, of another size."""
+        """A segment that somebody has taken is in another file now, of another size; or stays as it is."""
         for entries in self._closed.values():
             if entry := entries.get(stored.identity.stem):
                 self._closed_bytes += stored.segment.size_bytes - entry.stored.segment.size_bytes

@@ -34,7 +34,8 @@ from hushar.sidecars.settings import LogSettings
 from hushar.sidecars.spool import SegmentWriter, SpoolLock
 from hushar.sidecars.supervise import Supervisor
 from hushar.sidecars.threads import RunInThread, own_threads
-from hushar.sidecars.writing import FIRST_SECONDS, GATHER_SECONDS, Janitor, LogWorker, SpoolKeeper
+from hushar.sidecars.upkeep import Janitor, SpoolKeeper
+from hushar.sidecars.writing import FIRST_SECONDS, GATHER_SECONDS, LogWorker
 from hushar.sinks.interface import Counter, LogSink
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class LogSidecar:
         `gather_seconds` and `first_seconds` are there for tests.
         """
         self._settings = settings
+        self._drain_seconds = settings.drain_seconds
         self._spool_dir = spool_dir
         self._instance = instance_name(instance)
         self._random = random or Random()  # noqa: S311 - nothing secret hangs on it
@@ -93,8 +95,10 @@ class LogSidecar:
             clock=trio.current_time,
         )
 
-    def close(self) -> None:
-        """Nothing more is logged: `run` ends once everything is delivered, or the time is over."""
+    def close(self, *, drain: bool = True) -> None:
+        """Nothing more is logged: `run` ends once everything is delivered, or the time is over. Without
+        `drain` that time is over as soon as everything is in the spool."""
+        self._drain_seconds = self._settings.drain_seconds if drain else 0.0
         self._send.close()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -154,7 +158,7 @@ class LogSidecar:
                     task_status.started()
                 housekeeping.cancel_scope.cancel()
             # The channel has ended, and everything that was in it is in closed segments.
-            delivering.cancel_scope.deadline = trio.current_time() + self._settings.drain_seconds
+            delivering.cancel_scope.deadline = trio.current_time() + self._drain_seconds
             # The end is worth an attempt at once.
             self._sink.circuit.worked()
             for deliverer in deliverers:

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -18,6 +17,7 @@ import trio
 
 from hushar.errors import ConfigurationError, Problem
 from hushar.sidecars.circuit import Circuit
+from hushar.sidecars.compressing import Compressing
 from hushar.sidecars.delivery import GuardedSink, Outcome
 from hushar.sidecars.recovery import Recovered, dead_letters, recover
 from hushar.sidecars.retry import jittered_delays
@@ -26,12 +26,11 @@ from hushar.sidecars.settings import LogSettings
 from hushar.sidecars.spool import (
     DEAD_LETTER,
     SpoolLock,
-    compress,
-    dead_letter,
-    dead_letter_rest,
     discard,
+    set_aside,
 )
-from hushar.sidecars.threads import RunInThread, give_up_if_cancelled, own_threads
+from hushar.sidecars.threads import RunInThread, own_threads
+from hushar.sidecars.throttle import Throttle
 from hushar.sinks.interface import LogSink
 
 logger = logging.getLogger(__name__)
@@ -87,7 +86,7 @@ async def deliver_left(
     sink cannot be opened.
     """
     run_in_thread = run_in_thread or own_threads(1)
-    if not await run_in_thread(spool_dir.is_dir):
+    if not await run_in_thread(_is_there, spool_dir):
         return Pass(Amount(), Amount(), 0)
     guarded = GuardedSink(sink, settings, Circuit(random or Random()), trio.current_time)  # noqa: S311
     async with AsyncExitStack() as stack:
@@ -96,20 +95,36 @@ async def deliver_left(
         stack.callback(lock.release)
         await guarded.open()
         stack.push_async_callback(guarded.aclose)
-        try:
-            recovered: Recovered = await run_in_thread(recover, spool_dir)
-        except OSError as error:
-            message = f"{spool_dir} cannot be read: {error.strerror}"
-            raise ConfigurationError([Problem("", "log.spool_dir", message)]) from error
+        recovered = await run_in_thread(_found, spool_dir)
         offline = _Offline(settings, guarded, run_in_thread, random or Random())  # noqa: S311
         delivered = await offline.deliver_all([*recovered.segments, *dead_letters(spool_dir)])
         left = await run_in_thread(_left, spool_dir)
     return Pass(delivered, left, recovered.torn_records)
 
 
+def _is_there(spool_dir: Path) -> bool:
+    try:
+        return spool_dir.exists()
+    except OSError as error:
+        raise _unreadable(spool_dir, error) from error
+
+
+def _found(spool_dir: Path) -> Recovered:
+    try:
+        return recover(spool_dir)
+    except OSError as error:
+        raise _unreadable(spool_dir, error) from error
+
+
+def _unreadable(spool_dir: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError([Problem("", "log.spool_dir", f"{spool_dir} cannot be read: {error.strerror}")])
+
+
 def _left(spool_dir: Path) -> Amount:
-    left = Amount()
-    for stored in (*recover(spool_dir).segments, *dead_letters(spool_dir)):
+    found = _found(spool_dir)
+    # How many records are in what cannot be read, nobody knows.
+    left = Amount(segments=found.unreadable)
+    for stored in (*found.segments, *dead_letters(spool_dir)):
         left.add(stored)
     return left
 
@@ -125,6 +140,8 @@ class _Offline:
         self._run_in_thread = run_in_thread
         self._random = random
         self._files = FileOperations()
+        self._compressing = Compressing(settings, self._files, run_in_thread)
+        self._uncompressed = Throttle(trio.current_time)
 
     async def deliver_all(self, segments: Sequence[StoredSegment]) -> Amount:
         """In their order, until the sink is given up; what was delivered."""
@@ -147,13 +164,13 @@ class _Offline:
         while True:
             attempt = await self._sink.deliver(stored)
             if attempt.outcome is Outcome.DELIVERED:
-                await self._run_in_thread(discard, stored)
+                await self._forget(stored)
                 return _Fate.DELIVERED
             if attempt.outcome is Outcome.REFUSED:
                 return _Fate.GIVEN_UP
             if attempt.outcome is Outcome.SEGMENT_REFUSED:
                 refusals += 1
-                if is_dead:
+                if is_dead and attempt.rest is None:
                     return _Fate.LEFT
                 if attempt.rest is not None or refusals >= self._settings.max_attempts:
                     await self._set_aside(stored, attempt.rest)
@@ -165,30 +182,24 @@ class _Offline:
             await trio.sleep(next(delays))
 
     async def _compressed(self, stored: StoredSegment) -> StoredSegment:
-        settings = self._settings
-        if settings.compression == "none" or stored.segment.compression != "none" or stored.keeps_name:
+        if not self._compressing.is_due(stored):
             return stored
         try:
-            return await self._run_in_thread(
-                partial(
-                    compress,
-                    stored,
-                    settings.compression,
-                    settings.compression_level,
-                    self._files,
-                    sync=True,
-                    pause=give_up_if_cancelled,
-                )
-            )
+            return await self._compressing(stored)
         except OSError as error:
-            logger.warning("log: a segment is delivered uncompressed: %s", error)
+            if failures := self._uncompressed.due():
+                logger.warning("log: %d segments are delivered uncompressed: %s", failures, error)
             return stored
 
-    async def _set_aside(self, stored: StoredSegment, rest: tuple[bytes, int] | None) -> None:
-        move = partial(dead_letter, stored)
-        if rest is not None:
-            move = partial(dead_letter_rest, stored, *rest, self._files)
+    async def _forget(self, stored: StoredSegment) -> None:
         try:
-            await self._run_in_thread(move)
+            await self._run_in_thread(discard, stored)
+        except OSError as error:
+            # It counts as left: delivering it again overwrites the same object.
+            logger.warning("log: %s: cannot be deleted: %s", stored.segment.path, error)
+
+    async def _set_aside(self, stored: StoredSegment, rest: tuple[bytes, int] | None) -> None:
+        try:
+            await self._run_in_thread(set_aside, stored, rest, self._files)
         except OSError as error:
             logger.warning("log: %s: cannot be set aside: %s", stored.segment.path, error)

@@ -72,6 +72,8 @@ class Recovered:
     """Records that were cut off: their bytes were never complete."""
     dead_letters: int = 0
     """Segments in `dead-letter`: they are not among the others."""
+    unreadable: int = 0
+    """Files that could not be recovered, and are left where they are."""
 
 
 def scan(data: Buffer) -> Scan:
@@ -144,7 +146,7 @@ def recover(directory: Path) -> Recovered:
     is, with a warning in the log, and is not counted.
     """
     segments: list[StoredSegment] = []
-    torn_records = 0
+    torn_records = unreadable = 0
     opened: set[tuple[str, int]] = set()
     for path, name in _named(directory):
         try:
@@ -154,6 +156,7 @@ def recover(directory: Path) -> Recovered:
             continue
         except OSError as error:
             logger.warning("log: %s: cannot be recovered, it is left there: %s", path, error)
+            unreadable += 1
             continue
         torn_records += torn
         if name.batches is None:
@@ -162,7 +165,7 @@ def recover(directory: Path) -> Recovered:
             segments.append(replace(stored, keeps_name=name.batches is not None))
     segments += _ends(directory, segments, opened)
     segments.sort(key=lambda stored: (stored.identity.opened_unix_micros, stored.identity.number))
-    return Recovered(tuple(segments), torn_records, len(dead_letters(directory)))
+    return Recovered(tuple(segments), torn_records, len(dead_letters(directory)), unreadable)
 
 
 def _named(directory: Path) -> list[tuple[Path, SegmentName]]:

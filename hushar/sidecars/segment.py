@@ -151,8 +151,8 @@ class StoredSegment:
     segment: Segment
     """What a sink is given."""
     keeps_name: bool = field(default=False, compare=False)
-    """Found closed at the start: it may be at its destination already, only the answer was lost. Compressed,
-    and so under another name, it would be there twice."""
+    """Found closed at the start, or tried uncompressed: it may be at its destination already, only the answer
+    was lost. Compressed, and so under another name, it would be there twice."""
 
 
 def stored_segment(

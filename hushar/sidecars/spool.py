@@ -10,13 +10,14 @@ Plain, blocking file operations, to be run in a thread; what they mean for the c
 business, and the ledger is not touched from here.
 """
 
+import contextlib
 import errno
 import fcntl
 import hashlib
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -31,9 +32,7 @@ from hushar.sidecars.segment import (
     instance_name,
     stored_segment,
 )
-from hushar.sinks.compression import compressed
 from hushar.sinks.disk import sync_directory
-from hushar.sinks.interface import Compression
 
 DEAD_LETTER: Final = "dead-letter"
 PARTIAL_SUFFIX: Final = ".partial"
@@ -123,8 +122,6 @@ def _lock(directory: Path) -> int:
         raise ConfigurationError([Problem("", _KEY, message)]) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     except BlockingIOError as error:
         holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
         os.close(descriptor)
@@ -134,6 +131,11 @@ def _lock(directory: Path) -> int:
         os.close(descriptor)
         message = f"{directory} cannot be locked: {error.strerror}"
         raise ConfigurationError([Problem("", _KEY, message)]) from error
+    with contextlib.suppress(OSError):
+        # For people only. A full disk has no room for it, and is no reason not to start: delivering what
+        # is in the spool is what makes room.
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
 
 
@@ -162,6 +164,8 @@ class SegmentWriter:
         self._segments = 0
         self._total = 0
         self._last: tuple[SegmentIdentity, int] | None = None
+        self.short_bytes = 0
+        """What must become free before an append that has returned None can succeed."""
 
     @property
     def is_first(self) -> bool:
@@ -209,7 +213,8 @@ class SegmentWriter:
     def _below_free(self, size_bytes: int) -> bool:
         if not self._min_free_bytes:
             return False
-        return self._files.free_bytes(self._directory) - size_bytes < self._min_free_bytes
+        self.short_bytes = self._min_free_bytes + size_bytes - self._files.free_bytes(self._directory)
+        return self.short_bytes > 0
 
     def _create(self) -> OpenSegment:
         identity = SegmentIdentity(
@@ -303,39 +308,24 @@ def write_file(path: Path, pieces: Iterable[bytes], files: FileOperations, *, sy
         partial.unlink(missing_ok=True)
         raise
     if sync:
-        sync_directory(path.parent)
+        try:
+            sync_directory(path.parent)
+        except OSError:
+            # Not left behind: nobody would know of it until the next start, which would deliver it.
+            path.unlink(missing_ok=True)
+            raise
     return size
-
-
-def compress(
-    stored: StoredSegment,
-    compression: Compression,
-    level: int | None,
-    files: FileOperations,
-    *,
-    sync: bool,
-    pause: Callable[[], None] = lambda: None,
-) -> StoredSegment:
-    """Put the compressed segment in the place of the plain one.
-
-    `pause` is called again and again, and may raise to give up. Raises OSError; then the plain one stays.
-    """
-    segment = stored.segment
-    path = segment.path.with_name(stored.identity.closed_name(segment.batches, compression))
-
-    def pieces() -> Iterator[bytes]:
-        for piece in compressed(segment.path, compression, level):
-            pause()
-            yield piece
-
-    size = write_file(path, pieces(), files, sync=sync)
-    segment.path.unlink(missing_ok=True)
-    return stored_segment(path, stored.identity, segment.batches, size, compression)
 
 
 def discard(stored: StoredSegment) -> None:
     """Delete the segment's file, if it is still there: a delivery may have been a rename."""
     stored.segment.path.unlink(missing_ok=True)
+
+
+def set_aside(stored: StoredSegment, rest: tuple[bytes, int] | None, files: FileOperations) -> Path:
+    """The segment, or of one that the sink has taken but for a rest that rest (its bytes, its records), into
+    `dead-letter`; where it is now. Raises OSError."""
+    return dead_letter(stored) if rest is None else dead_letter_rest(stored, *rest, files)
 
 
 def dead_letter(stored: StoredSegment) -> Path:
@@ -345,11 +335,16 @@ def dead_letter(stored: StoredSegment) -> Path:
 
 
 def dead_letter_rest(stored: StoredSegment, rest: bytes, batches: int, files: FileOperations) -> Path:
-    """Set aside what is left of a segment, uncompressed records, and delete the segment. Raises OSError."""
-    directory = _dead_letters(stored.segment.path.parent)
+    """Set aside what is left of a segment, uncompressed records, and delete the segment. Raises OSError.
+
+    Of one that is set aside already, the rest takes its place.
+    """
+    spool = stored.segment.path.parent
+    directory = spool if spool.name == DEAD_LETTER else _dead_letters(spool)
     path = directory / stored.identity.closed_name(batches)
     write_file(path, [rest], files, sync=True)
-    discard(stored)
+    if path != stored.segment.path:
+        discard(stored)
     return path
 
 

@@ -16,15 +16,16 @@ from itertools import chain
 
 import trio
 
-from hushar.errors import ConfigurationError
 from hushar.records import LogBatch
+from hushar.sidecars.hand import Hand
 from hushar.sidecars.ledger import DropReason, Ledger
 from hushar.sidecars.outlet import Bundle
-from hushar.sidecars.segment import CLOSING_BYTES, Appended, StoredSegment
+from hushar.sidecars.segment import CLOSING_BYTES, Appended
 from hushar.sidecars.settings import LogSettings
-from hushar.sidecars.spool import SegmentWriter, SpoolLock, discard
+from hushar.sidecars.spool import SegmentWriter
 from hushar.sidecars.threads import RunInThread
 from hushar.sidecars.throttle import Throttle
+from hushar.sidecars.upkeep import Janitor, SpoolKeeper
 
 logger = logging.getLogger(__name__)
 
@@ -36,53 +37,6 @@ GATHERED_BYTES = 2 * 1024 * 1024
 """With so many in the channel a write is worth its hop."""
 FIRST_SECONDS = 2.0
 """How old a worker's first segment gets: it is what announces the worker in the store."""
-
-
-class Janitor:
-    """Deletes closed segments that have to go. Shared by the workers."""
-
-    def __init__(self, ledger: Ledger, run_in_thread: RunInThread, clock: Callable[[], float]) -> None:
-        self._ledger = ledger
-        self._run_in_thread = run_in_thread
-        self._throttle = {reason: Throttle(clock) for reason in DropReason}
-
-    async def drop(self, stored: StoredSegment, reason: DropReason) -> None:
-        """Delete a segment that the caller has taken from the ledger, and count its records."""
-        try:
-            # Shielded: a file that is gone, or is about to go, must be counted as such.
-            with trio.CancelScope(shield=True):
-                await self._run_in_thread(discard, stored)
-        except OSError as error:
-            logger.warning("log: %s: cannot be deleted: %s", stored.segment.path, error)
-        self._ledger.drop(stored, reason)
-        self.warn(stored.segment.batches, reason)
-
-    def warn(self, records: int, reason: DropReason, error: Exception | None = None) -> None:
-        """Say now and then that records are being lost, and why."""
-        if lost := self._throttle[reason].due(records):
-            detail = f" ({error})" if error is not None else ""
-            logger.warning("log: %d records dropped: %s%s", lost, reason.value, detail)
-
-
-class SpoolKeeper:
-    """Makes the spool's directory anew when it is removed under way. Shared by the workers."""
-
-    def __init__(self, lock: SpoolLock, run_in_thread: RunInThread) -> None:
-        self._lock = lock
-        self._run_in_thread = run_in_thread
-        self._restoring = trio.Lock()
-        self._throttle = Throttle(trio.current_time)
-
-    async def restore(self) -> bool:
-        """Whether the directory is there (again), and this process's."""
-        async with self._restoring:
-            try:
-                await self._run_in_thread(self._lock.regain)
-            except ConfigurationError as error:
-                if self._throttle.due():
-                    logger.warning("log: the spool was removed: %s", error)
-                return False
-        return True
 
 
 class LogWorker:
@@ -122,7 +76,7 @@ class LogWorker:
         self._gather_until = -math.inf
         self._syncing = trio.Lock()
         """Held while a segment is forced to the disk or closed: its file must stay open meanwhile."""
-        self._in_hand = _Hand()
+        self._in_hand = Hand()
 
     async def run(self, channel: trio.MemoryReceiveChannel[Bundle]) -> None:
         """Append until the channel ends, then close the segment. `channel` is this worker's clone.
@@ -164,8 +118,8 @@ class LogWorker:
         waiting: list[Bundle] = []
         size = 0
         ended = False
-        with trio.move_on_at(self._rotate_at):
-            try:
+        try:
+            with trio.move_on_at(self._rotate_at):
                 waiting.append(await channel.receive())
                 if waiting[0].batches[0][0].spooled is None and self._ledger.queued_bytes < GATHERED_BYTES:
                     # After a pause there is nothing to gather: the first one is written at once.
@@ -174,14 +128,16 @@ class LogWorker:
                 while size < WRITE_BYTES:
                     waiting.append(channel.receive_nowait())
                     size += waiting[-1].size_bytes
-            except trio.WouldBlock:
-                pass
-            except trio.EndOfChannel:
-                # With something in hand, the end is found again at the next turn.
-                ended = not waiting
-        for bundle in waiting:
-            bundle.taken = True
-        self._in_hand.take(waiting)
+        except trio.WouldBlock:
+            pass
+        except trio.EndOfChannel:
+            # With something in hand, the end is found again at the next turn.
+            ended = not waiting
+        finally:
+            # Also when the fsync beside this fails while records gather: they are in nobody else's books.
+            for bundle in waiting:
+                bundle.taken = True
+            self._in_hand.take(waiting)
         self._gather_until = trio.current_time() + self._gather_seconds
         return None if ended else waiting
 
@@ -264,6 +220,9 @@ class LogWorker:
                     appended = await self._run_in_thread(append)
                 if appended is not None:
                     return appended
+                if self._ledger.idle_bytes < self._writer.short_bytes:
+                    # Others have filled the disk: all that is closed would go, and in vain.
+                    return None
             elif not self._ledger.could_fit(size, limit):
                 return None
             victim = self._ledger.take_oldest()
@@ -337,55 +296,6 @@ class LogWorker:
                         logger.warning("log: fsync of a segment: %s", error)
 
 
-class _Hand:
-    """What a worker has taken from the channel: what of it is neither in a segment nor lost, and who has
-    not been told what became of it. Added up only when somebody asks."""
-
-    def __init__(self) -> None:
-        self._bundles: Sequence[Bundle] = ()
-        self._records = 0
-        self._size_bytes = 0
-        self._told = 0
-
-    def take(self, bundles: Sequence[Bundle]) -> None:
-        """Nothing is in hand before."""
-        self._bundles = bundles
-        self._records = self._size_bytes = self._told = 0
-
-    def give(self, records: int, size_bytes: int) -> None:
-        """So much of it is in its place."""
-        self._records += records
-        self._size_bytes += size_bytes
-
-    def told(self, batches: Sequence[LogBatch]) -> None:
-        """Tell the next batches."""
-        self._told += len(batches)
-        _tell(batches)
-
-    @property
-    def left(self) -> tuple[int, int]:
-        """Records and bytes that are in hand still."""
-        records = sum(batch.size for bundle in self._bundles for batch, _ in bundle.batches)
-        size = sum(bundle.size_bytes for bundle in self._bundles)
-        return records - self._records, size - self._size_bytes
-
-    @property
-    def untold(self) -> Sequence[LogBatch]:
-        """Who has not been told, in their order."""
-        return [batch for bundle in self._bundles for batch, _ in bundle.batches][self._told :]
-
-
 def _is_damaged(error: OSError | None) -> bool:
     """Whether another file may fare better than this one: anything but a lack of room."""
     return error is not None and error.errno not in (errno.ENOSPC, errno.EDQUOT)
-
-
-def _tell(batches: Sequence[LogBatch]) -> None:
-    for batch in batches:
-        if batch.spooled is None:
-            continue
-        try:
-            batch.spooled()
-        except Exception:
-            # Somebody else's code in this task: it must not take the log down with it.
-            logger.exception("log: a batch could not be told that it is in the spool")

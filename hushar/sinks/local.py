@@ -5,6 +5,7 @@ copied, and whoever reads the directory sees a file whole or not at all.
 """
 
 import errno
+import math
 import os
 import shutil
 import tempfile
@@ -25,6 +26,9 @@ class LocalLogSink(LogSink):
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        # Not trio's common limit: a disk that stalls must not take the threads of others (`/metrics`, reading
+        # certificates again). There are never more calls at a time than the log has workers.
+        self._limiter = trio.CapacityLimiter(math.inf)
 
     @property
     def description(self) -> str:
@@ -49,7 +53,7 @@ class LocalLogSink(LogSink):
         """Move the segment to its place, atomically. Raises SinkError."""
         target = self._directory.joinpath(*segment.key.split("/"))
         try:
-            await trio.to_thread.run_sync(_move, segment.path, target, self._directory)
+            await trio.to_thread.run_sync(_move, segment.path, target, self._directory, limiter=self._limiter)
         except OSError as error:
             raise SinkError(f"{target}: {error.strerror or error}") from error
 

@@ -74,6 +74,26 @@ class TestRunning:
         assert failed
         assert (log.closed, metrics.closed) == (1, 1)
 
+    async def test_what_was_answered_before_the_block_fails_is_in_the_log_all_the_same(self, prepared):
+        """A mistake in the server is no SIGKILL: it must not cost what is in the channel."""
+        log = MemoryLogSink()
+        sidecars = make_sidecars(await prepared(log, MemoryMetricSink(), uri="logs"))
+
+        async def fail() -> None:
+            async with sidecars.running():
+                sidecars.log.outlet(LogBatch((log_record("q1"),)))
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await fail()
+        now = sidecars.log.statistics()
+        assert (now.queued_bytes, now.spooled_records + now.delivered_records) == (0, 1)
+        # By the next start.
+        sidecars = make_sidecars(await prepared(log, MemoryMetricSink(), uri="logs"))
+        async with sidecars.running():
+            pass
+        assert ids_of(log) == ["q1"]
+
     async def test_without_a_log_there_are_the_metrics_only(self, prepared):
         metrics = MemoryMetricSink()
         sidecars = make_sidecars(await prepared(metric_sink=metrics))

@@ -92,6 +92,27 @@ async def test_a_waiting_worker_is_let_through_when_another_finds_it_working(aut
         circuit.worked()
 
 
+async def test_those_behind_a_probe_that_hangs_are_let_through_at_the_end(autojump_clock, circuit):
+    """The server is stopping, and its time is limited: each may make an attempt at once."""
+    break_it(circuit)
+    through: list[float] = []
+
+    async def probe() -> None:
+        async with circuit.admitted():
+            through.append(trio.current_time())
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(probe)
+        await trio.sleep(100)
+        assert len(through) == 1
+        circuit.worked()
+        await wait_all_tasks_blocked()
+        assert through[1:] == [100, 100]
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_worker_that_is_cancelled_leaves_its_place_to_the_next(autojump_clock, circuit):
     break_it(circuit)
     with trio.move_on_after(1):

@@ -4,6 +4,7 @@ import errno
 import gzip
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import trio
@@ -12,9 +13,10 @@ from trio.testing import wait_all_tasks_blocked
 
 from hushar.errors import SinkError
 from hushar.records import LogBatch
+from hushar.sidecars.compressing import Compressing, compress
 from hushar.sidecars.ledger import Ledger
 from hushar.sidecars.segment import FileOperations, stored_segment
-from hushar.sidecars.spool import SegmentWriter, compress
+from hushar.sidecars.spool import SegmentWriter
 from hushar.sidecars.threads import give_up_if_cancelled, own_threads
 
 READ = {"gzip": gzip.decompress, "zstd": zstandard.ZstdDecompressor().decompress}
@@ -155,6 +157,70 @@ async def test_a_disk_without_room_for_the_compressed_file_keeps_nothing_from_th
     assert "1 segments are delivered uncompressed: [Errno 28]" in caplog.text
 
 
+async def test_the_free_space_that_is_to_be_kept_is_not_used_for_the_second_copy(
+    autojump_clock, bench, record, is_balanced
+):
+    """While the disk has a segment twice, an append would find it full and drop the oldest for nothing."""
+    bench.sink.fail_next(10**6, SinkError("down"))
+    size = 10_000
+    settings = {"compression": "gzip", "rotate_bytes": 1, "spool_min_free_bytes": 5 * size}
+    sidecar = bench.sidecar(**settings, drain_seconds=0)
+    twice = []
+
+    def free_bytes(directory) -> int:
+        used = sum(path.stat().st_size for path in directory.iterdir())
+        return 9 * size - used
+
+    write = bench.disk.write
+
+    def watched(descriptor, data):
+        twice.extend([bench.disk.free_bytes(bench.spool)] if list(bench.spool.glob("*.partial")) else [])
+        return write(descriptor, data)
+
+    async with bench.running(sidecar):
+        bench.disk.free_bytes, bench.disk.write = free_bytes, watched
+        sidecar.outlet(LogBatch((record("a", padding=3 * size),)))
+        await trio.sleep(60)
+        # Twice it would leave less than is to be kept free.
+        assert not list(bench.spool.glob("*.gz"))
+        assert twice == []
+        bench.disk.free_bytes = lambda directory: free_bytes(directory) + 3 * size
+        sidecar.outlet(LogBatch((record("b", padding=size),)))
+        await trio.sleep(120)
+        assert list(bench.spool.glob("*.gz"))
+        assert sum(sidecar.statistics().dropped_records.values()) == 0
+        assert is_balanced(sidecar)
+
+
+@pytest.mark.parametrize("fault", ["the directory cannot be synced", "the plain file cannot be deleted"])
+async def test_a_segment_is_never_left_in_two_files(
+    autojump_clock, bench, record, is_balanced, monkeypatch, fault
+):
+    """The one that nobody knows of would be delivered by the next start, under another name."""
+
+    def fail(*args, **kwargs):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async with bench.running(bench.sidecar(rotate_bytes=1, fsync="segment", compression="gzip")) as sidecar:
+        if "synced" in fault:
+            monkeypatch.setattr("hushar.sidecars.spool.sync_directory", fail)
+        else:
+            unlink = Path.unlink
+            monkeypatch.setattr(
+                Path,
+                "unlink",
+                lambda path, missing_ok=False: (
+                    fail if path.suffix == ".pb" and "spool" in path.parts else unlink
+                )(path, missing_ok),
+            )
+        await log(sidecar, record, "a")
+        monkeypatch.undo()
+        await trio.sleep(1)
+    assert not list(bench.spool.glob("*.gz"))
+    assert bench.delivered_ids == ["a"]
+    assert is_balanced(sidecar)
+
+
 async def test_the_end_is_not_held_up_by_compressing_ahead(autojump_clock, bench, record, monkeypatch):
     bench.sink.fail_next(1, SinkError("down"))
     begun = []
@@ -165,11 +231,40 @@ async def test_the_end_is_not_held_up_by_compressing_ahead(autojump_clock, bench
             return compress(stored, *args, pause=pause, **kwargs)
         raise OSError(errno.ENOSPC, "no room, for one")
 
-    monkeypatch.setattr("hushar.sidecars.deliverer.compress", endless)
+    monkeypatch.setattr("hushar.sidecars.compressing.compress", endless)
     async with bench.running(bench.sidecar(rotate_bytes=1, compression="gzip")) as sidecar:
         await log(sidecar, record, "a", "b")
         assert sidecar.statistics().spooled_records == 2
     assert len(bench.sink.segments) == 3
+
+
+async def test_what_takes_longer_than_a_pause_is_compressed_all_the_same(
+    autojump_clock, bench, record, monkeypatch
+):
+    """Given up at each attempt it would cost a core for as long as the sink is down, and never be done."""
+    begun = []
+    compress_one = Compressing.__call__
+
+    async def slowly(self, stored):
+        begun.append(stored.identity.number)
+        await trio.sleep(300)
+        return await compress_one(self, stored)
+
+    monkeypatch.setattr(Compressing, "__call__", slowly)
+    bench.sink.fail_next(10**6, SinkError("down"))
+    settings = {"rotate_bytes": 1, "compression": "zstd", "compression_level": 22}
+    async with bench.running(bench.sidecar(**settings, drain_seconds=10)) as sidecar:
+        await log(sidecar, record, "a", "b", "c")
+        await trio.sleep(1000)
+        assert begun == [1, 2, 3]
+        assert len(list(bench.spool.glob("*.zst"))) == 3
+        await log(sidecar, record, "d")
+        await trio.sleep(40)
+        assert begun[3:] == [4]
+        attempts, ended = len(bench.sink.attempts), trio.current_time()
+    # And the end is not held up by it.
+    assert trio.current_time() - ended <= 10
+    assert len(bench.sink.attempts) > attempts
 
 
 async def test_a_long_backlog_is_compressed_without_going_through_it_again_and_again(

@@ -385,6 +385,14 @@ class TestCrash:
         assert sidecar.statistics().delivered_records == 2
         assert "delivering failed, it is started again" in caplog.text
 
+    async def test_a_page_instead_of_an_error_is_cut(self, autojump_clock, bench, record, caplog):
+        bench.sink.fail_next(1, SinkError("<html>" + "x" * 10**6))
+        async with bench.running(bench.sidecar(rotate_bytes=1)) as sidecar:
+            await log(sidecar, record, "a")
+            await trio.sleep(60)
+        assert "<html>xxx" in caplog.text
+        assert len(caplog.text) < 10_000
+
     async def test_secrets_in_an_unexpected_exception_stay_out_of_the_servers_log(
         self, autojump_clock, bench, record, caplog
     ):

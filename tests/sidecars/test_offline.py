@@ -1,6 +1,8 @@
 """Delivering what a server has left, without the server."""
 
+import errno
 import gzip
+import os
 from pathlib import Path
 from random import Random
 
@@ -8,6 +10,7 @@ import pytest
 import trio
 
 from hushar.errors import ConfigurationError, Problem, SegmentRefused, SinkError, SinkRefused
+from hushar.sidecars import recovery
 from hushar.sidecars.offline import ATTEMPTS, deliver_left
 from hushar.sidecars.settings import LogSettings
 from hushar.sidecars.spool import SegmentWriter, SpoolLock, dead_letter
@@ -163,3 +166,69 @@ async def test_a_sink_that_cannot_be_opened_is_the_users_mistake(autojump_clock,
         await deliver(spool)
     SpoolLock.acquire(spool).release()
     assert list(spool.glob("*.pb"))
+
+
+async def test_of_a_dead_letter_that_is_taken_but_for_a_part_that_part_stays(
+    autojump_clock, bench, leave, deliver, record, ids
+):
+    """What the sink has taken must not go to it again at every try."""
+    spool = leave(dead=["a"])
+    (path,) = (spool / "dead-letter").iterdir()
+    path.write_bytes(record("a") + record("b"))
+    path.rename(path.with_name(path.name.replace(".n1.", ".n2.")))
+    for _ in range(2):
+        bench.sink.fail_next(1, SegmentRefused("a row is too large", rest=record("b"), rest_batches=1))
+        done = await deliver(spool)
+        assert (done.left.segments, done.left.records) == (1, 1)
+        (path,) = (spool / "dead-letter").iterdir()
+        assert ids(path.read_bytes()) == ["b"]
+    assert counts(await deliver(spool)) == (1, 0, 0)
+    assert bench.delivered == [["b"]]
+
+
+async def test_a_file_that_cannot_be_deleted_keeps_nothing_from_the_sink(
+    autojump_clock, bench, leave, deliver, monkeypatch, caplog
+):
+    def fail(stored):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr("hushar.sidecars.offline.discard", fail)
+    done = await deliver(leave(closed=["a", "b"]))
+    assert bench.delivered == [["a"], ["b"]]
+    assert (done.delivered.records, done.left.records) == (2, 2)
+    assert "cannot be deleted" in caplog.text
+
+
+async def test_a_file_that_cannot_be_read_is_left_and_counts_as_such(
+    autojump_clock, bench, leave, deliver, monkeypatch, caplog
+):
+    spool = leave(closed=["a", "b"])
+    unreadable = min(spool.glob("*.pb"))
+
+    def fail(path):
+        if path == unreadable:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return scan_file(path)
+
+    scan_file = recovery._scan_file
+    monkeypatch.setattr(recovery, "_scan_file", fail)
+    done = await deliver(spool)
+    assert (done.delivered.records, done.left.segments) == (1, 1)
+    assert unreadable.exists()
+    assert "cannot be recovered, it is left there" in caplog.text
+
+
+@pytest.mark.parametrize("there", ["a file", "behind a door"])
+async def test_a_spool_that_cannot_be_looked_into_is_said_to_be_so(
+    autojump_clock, deliver, tmp_path, monkeypatch, there
+):
+    spool = tmp_path / "spool"
+    spool.write_text("not a directory")
+
+    def fail(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    if there == "behind a door":
+        monkeypatch.setattr(type(spool), "exists", fail)
+    with pytest.raises(ConfigurationError, match=rf"^log\.spool_dir: {spool} cannot be "):
+        await deliver(spool)

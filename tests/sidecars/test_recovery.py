@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from hushar.proto import structs_pb2
 from hushar.sidecars.appending import Stage
+from hushar.sidecars.compressing import compress
 from hushar.sidecars.recovery import dead_letters, recover, scan
 from hushar.sidecars.segment import FileOperations, OpenSegment, SegmentIdentity
-from hushar.sidecars.spool import SegmentWriter, compress
+from hushar.sidecars.spool import SegmentWriter
 
 UNIQUE = "7c2f1a52-7c53-4c34-9d3b-1f3f2d0c9a11"
 

@@ -17,12 +17,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from hushar.errors import ConfigurationError
 from hushar.proto import structs_pb2
+from hushar.sidecars.compressing import compress
 from hushar.sidecars.recovery import recover
 from hushar.sidecars.segment import FileOperations, parse_name
 from hushar.sidecars.spool import (
     SegmentWriter,
     SpoolLock,
-    compress,
     dead_letter,
     default_spool_dir,
     discard,
@@ -66,6 +66,18 @@ class TestLock:
         assert str(refused.value).startswith(f"log.spool_dir: {tmp_path} is in use by process {os.getpid()}")
         lock.release()
         SpoolLock.acquire(tmp_path).release()
+
+    def test_a_full_disk_is_no_reason_not_to_hold_it(self, tmp_path, monkeypatch):
+        """What is in the spool may be what fills the disk: delivering it makes room."""
+
+        def full(descriptor, data, offset):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "pwrite", full)
+        lock = SpoolLock.acquire(tmp_path)
+        with pytest.raises(ConfigurationError, match=r"in use by process \(unknown\)"):
+            SpoolLock.acquire(tmp_path)
+        lock.release()
 
     @pytest.mark.slow
     def test_a_process_that_dies_lets_go(self, tmp_path):

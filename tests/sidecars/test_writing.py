@@ -371,6 +371,44 @@ class TestCrash:
         assert is_balanced(sidecar)
         assert sidecar.statistics().spooled_records == 1
 
+    async def test_what_gathers_while_the_fsync_beside_it_fails_is_in_the_books(
+        self, autojump_clock, bench, record, is_balanced
+    ):
+        """Taken from the channel, not yet in hand: it would hold its part of `queue_bytes` for ever."""
+        bench.gather_seconds = 10.0
+
+        def fail(descriptor):
+            bench.disk.sync = lambda descriptor: None
+            raise RuntimeError("can't start new thread")
+
+        bench.disk.sync = fail
+        async with bench.running(bench.sidecar(fsync="interval", fsync_seconds=1.0)) as sidecar:
+            for name in "ab":
+                sidecar.outlet(LogBatch((record(name),)))
+                await wait_all_tasks_blocked()
+            await trio.sleep(5)
+            now = sidecar.statistics()
+            assert now.crashes == 1
+            assert (now.queued_bytes, now.dropped_records[DropReason.DISK_FULL]) == (0, 1)
+            assert is_balanced(sidecar)
+
+    async def test_what_could_not_be_dropped_for_want_of_a_thread_is_delivered(
+        self, autojump_clock, bench, record, is_balanced, monkeypatch
+    ):
+        def fail(stored):
+            monkeypatch.undo()
+            raise RuntimeError("can't start new thread")
+
+        down(bench)
+        async with bench.running(bench.sidecar(rotate_bytes=1, spool_max_age_seconds=3.0)) as sidecar:
+            sidecar.outlet(LogBatch((record("a"),)))
+            await wait_all_tasks_blocked()
+            monkeypatch.setattr("hushar.sidecars.upkeep.discard", fail)
+            await trio.sleep(10)
+            now = sidecar.statistics()
+            assert (now.dropped_records[DropReason.TOO_OLD], now.spooled_records, now.crashes) == (1, 0, 1)
+            assert is_balanced(sidecar)
+
     async def test_the_end_comes_all_the_same(self, autojump_clock, bench, record, is_balanced, crash):
         sidecar = bench.sidecar()
         async with bench.running(sidecar):
@@ -519,6 +557,24 @@ class TestLimits:
             sidecar.outlet(LogBatch((record("e"),)))
             await wait_all_tasks_blocked()
             assert sidecar.statistics().spooled_records == 1
+            assert is_balanced(sidecar)
+
+    async def test_where_others_have_filled_the_disk_only_what_is_new_is_dropped(
+        self, autojump_clock, bench, record, is_balanced
+    ):
+        """Dropping all that is closed would not make room enough: it stays."""
+        down(bench)
+        settings = {"rotate_bytes": 1, "spool_min_free_bytes": 10_000, "drain_seconds": 0}
+        async with bench.running(bench.sidecar(**settings)) as sidecar:
+            for name in "abc":
+                sidecar.outlet(LogBatch((record(name),)))
+                await wait_all_tasks_blocked()
+            bench.disk.free = 5000
+            for name in "de":
+                sidecar.outlet(LogBatch((record(name),)))
+                await wait_all_tasks_blocked()
+            now = sidecar.statistics()
+            assert (now.dropped_records[DropReason.SPOOL_FULL], now.spooled_records) == (2, 3)
             assert is_balanced(sidecar)
 
     async def test_no_more_is_dropped_than_the_free_space_needs(self, autojump_clock, bench, record):

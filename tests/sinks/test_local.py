@@ -2,9 +2,12 @@
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
 
 from hushar.errors import ConfigurationError, SinkError
 from hushar.sinks.local import LocalLogSink, unusable
@@ -48,6 +51,17 @@ async def test_it_keeps_the_rules_of_a_log_sink(logs):
 
 
 class TestDelivery:
+    async def test_a_disk_that_stalls_takes_no_threads_of_others(self, logs, spool, monkeypatch):
+        stalled = threading.Event()
+        monkeypatch.setattr("hushar.sinks.local._move", lambda *args: stalled.wait(60))
+        sink, one = LocalLogSink(logs), segment(spool)
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(sink.deliver, one)
+            await wait_all_tasks_blocked()
+            assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
+            stalled.set()
+
     async def test_a_segment_is_moved_to_its_key(self, logs, spool):
         one = segment(spool)
         content, inode = one.path.read_bytes(), one.path.stat().st_ino
