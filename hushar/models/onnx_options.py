@@ -123,9 +123,6 @@ def session_options(onnxruntime: Any, settings: ModelSettings) -> Any:
     threads = settings.intra_op_threads
     options.intra_op_num_threads = available_cpus() if threads is None else threads
     options.inter_op_num_threads = settings.inter_op_threads
-    # For numbers of rows that it knows, onnxruntime would put what lies between the layers into one block
-    # and keep it beside the blocks for those that it does not know: twice the memory, and no time saved.
-    options.enable_mem_pattern = False
     if settings.inter_op_threads != 1:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
     if _known("model.arena_extend", settings.arena_extend, _ARENAS) == "same_as_requested":

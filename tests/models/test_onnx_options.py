@@ -167,10 +167,6 @@ class TestArena:
         assert one.run(np.ones((2, 2), np.float32)).shape == (2, 1)
         assert other.run(np.ones((2, 3), np.float32)).shape == (2, 1)
 
-    @pytest.mark.parametrize("arena_extend", ["same_as_requested", "next_power_of_two"])
-    def test_no_block_is_kept_for_each_number_of_rows(self, arena_extend):
-        assert not options_of(arena_extend=arena_extend).enable_mem_pattern
-
     def test_a_version_that_registers_an_arena_only_once_keeps_the_first(self):
         """onnxruntime 1.19 raises for the second; a fake, since one version is installed."""
         message = "An allocator for this device has already been registered for sharing."
