@@ -110,7 +110,7 @@ class KinesisLogSink(LogSink):
             call = await trio.to_thread.run_sync(put_records, self._stream, records)
             try:
                 response = await self._client.request(
-                    "POST", "/", headers=call.headers, body=call.chunks, payload_hash=call.payload_hash
+                    "POST", "/", headers=call.headers, body=call.body, payload_hash=call.payload_hash
                 )
                 outcome = outcome_of(records, response.body)
             except AwsError as error:

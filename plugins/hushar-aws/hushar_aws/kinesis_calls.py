@@ -4,13 +4,11 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from hushar_aws.kinesis_cutting import KinesisRecord
-
-CHUNK_BYTES: Final = 128 * 1024
 
 _HEADERS: Final = {
     "X-Amz-Target": "Kinesis_20131202.PutRecords",
@@ -35,11 +33,6 @@ class PutRecords:
     headers: dict[str, str]
     body: bytes
     payload_hash: str
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The body in pieces: seven megabytes at once would hold up every call of the server."""
-        for start in range(0, len(self.body), CHUNK_BYTES):
-            yield self.body[start : start + CHUNK_BYTES]
 
 
 def put_records(stream: str, records: Sequence[KinesisRecord]) -> PutRecords:
