@@ -170,7 +170,9 @@ def sanitize(session: nox.Session) -> None:
         kernel, engine = ("python", "scripts/fuzz_kernel.py"), ("python", "scripts/fuzz_engine.py")
         session.run(*kernel, "--messages", "20000", *session.posargs, env=sanitized)
         session.run(*kernel, "--kernel-only", "--messages", "200000", *session.posargs, env=sanitized)
-        tests = ("python", "-m", "pytest", "-q", "tests/kernel", "tests/fuzz/test_kernel.py")
+        # The splices into the log's memory are in both: with exact limits, and as the server makes them.
+        splices = ("tests/inference/test_splice.py", "tests/inference/test_drafts.py")
+        tests = ("python", "-m", "pytest", "-q", "tests/kernel", "tests/fuzz/test_kernel.py", *splices)
         session.run(*tests, env=sanitized)
         session.run(*engine, "--frames", "100000", *session.posargs, env=sanitized)
 

@@ -3,7 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from hushar.drafts import Draft
 
 NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
@@ -68,12 +71,33 @@ class BatchMetrics(NamedTuple):
     """Calls that failed, by the name of their error's kind, such as INVALID_ARGUMENT."""
 
 
-class LogBatch(NamedTuple):
-    """The log records of the calls of one batch: the log channel carries these."""
+Piece = bytes | memoryview
+"""A part of a log: one or more records, laid end to end."""
+AnyPiece = TypeVar("AnyPiece", bytes, memoryview, Piece)
 
-    records: tuple[bytes, ...]
+
+class Records(NamedTuple):
+    """Log records, laid end to end."""
+
+    content: memoryview
+    number: int
+
+
+class Drafting(Protocol):
+    """Who has drafts."""
+
+    @property
+    def draft(self) -> "Draft | None":
+        """Where the records of the next batch are best put together; None where they are to be bytes."""
+        ...
+
+
+class LogBatch(NamedTuple):
+    """The log records of the calls of one batch."""
+
+    records: "tuple[bytes | Draft, ...]"
     """One a call: field 1 of InferenceLogs with its tag and length, so that any concatenation of
-    records is a log file. Each piece holds one or more of them, laid end to end."""
+    records is a log file. Each piece holds one or more of them, laid end to end; a draft comes alone."""
     spooled: Callable[[], None] | None = None
     """Called in the event loop as soon as every record is in the spool, or is counted as lost:
     with `log.acknowledge = "spooled"` the responses leave here."""
@@ -85,12 +109,13 @@ class LogBatch(NamedTuple):
         """How many records there are."""
         return self.joined or len(self.records)
 
-    def each(self) -> Sequence[bytes]:
-        """One record a piece."""
-        return each_record(self.records, self.size)
+
+def own_bytes(pieces: "Sequence[bytes | Draft]") -> Sequence[bytes]:
+    """The pieces, a draft of them as bytes of its own: for what outlives it."""
+    return [bytes(piece) for piece in pieces]
 
 
-def each_record(pieces: Sequence[bytes], count: int) -> Sequence[bytes]:
+def each_record(pieces: Sequence[AnyPiece], count: int) -> Sequence[AnyPiece]:
     """The `count` records in pieces that hold one or more of them each, laid end to end.
 
     Where they are laid end to end is seen from their lengths: for the few times that it matters. Raises
@@ -104,18 +129,18 @@ def each_record(pieces: Sequence[bytes], count: int) -> Sequence[bytes]:
     return records
 
 
-def _records_in(piece: bytes) -> Iterator[bytes]:
-    start = 0
-    while start < len(piece):
+def _records_in(piece: AnyPiece) -> Iterator[AnyPiece]:
+    start, length = 0, len(piece)
+    while start < length:
         # A tag of one byte, and the length as a varint.
         at, shift, size = start + 1, 0, 0
-        while piece[at : at + 1] >= b"\x80":
+        while at < length and piece[at] >= 0x80:
             size |= (piece[at] & 0x7F) << shift
             at, shift = at + 1, shift + 7
-        if at >= len(piece):
+        if at >= length:
             raise ValueError("a log record is cut short")
         end = at + 1 + (size | piece[at] << shift)
-        if end > len(piece):
+        if end > length:
             raise ValueError("a log record is cut short")
         yield piece[start:end]
         start = end

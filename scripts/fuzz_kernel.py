@@ -9,7 +9,8 @@ For each message, whatever its bytes:
 - both count the same features as missing, unknown and unparsable;
 - `count` is the number of rows of what decodes, `check` raises for the rest;
 - of some messages: what CONTRACT.md 2 says by itself (tests/kernel/kernelkit/oracle.py);
-- the responses and log records of what decodes are those of the readable splice;
+- the responses and log records of what decodes are those of the readable splice, and the records are the same
+  where they are spliced into a draft of the log, around which nothing else is written;
 - what of it may be logged is what protobuf finds (tests/kernel/kernelkit/privacy.py).
 
 A round is one random configuration and some hundred messages for it: generated ones, and damaged copies.
@@ -137,7 +138,7 @@ class Round:
                 raise Difference(f"count is {count}, rows are {len(request.inputs)}: {message.hex()}")
 
     def _spliced(self, messages: list[bytes]) -> None:
-        """Responses and log records."""
+        """Responses and log records, as bytes and in drafts."""
         problem = splicing.problem(self.rng, messages, readable=not self.kernel_only)
         if self.kernel_only:
             privacy.run(self.rng, self.setup.order, self.messages)

@@ -153,11 +153,13 @@ def _make_batcher(prepared: Prepared, sidecars: Sidecars, vectorizer: Vectorizer
         max_answer_bytes=configuration.server.max_send_bytes,
         privacy=make_privacy(configuration.log, prepared.hash_key, readable=vectorizer.name == "reference"),
     )
+    log_outlet = sidecars.log.outlet if sidecars.log is not None else None
     answering = Answering(
         native.refuse,
         native.reply_all,
         sidecars.metrics.outlet,
-        sidecars.log.outlet if sidecars.log else None,
+        log_outlet,
+        log_outlet,
         when_spooled=configuration.log.acknowledge == "spooled",
     )
     names = [field.name for field in dataclasses.fields(BatcherLimits)]

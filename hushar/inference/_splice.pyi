@@ -3,11 +3,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from hushar.drafts import Draft
 from hushar.inference.splice import Logged, Part, Spliced
 
 def spliced_part(
     message: bytes, at: int, rows: int, scores: NDArray[np.float32], logged: bool, /
 ) -> Part: ...
 def spliced(
-    messages: Sequence[bytes], rows: Sequence[int], scores: NDArray[np.float32], log: Logged | None
+    messages: Sequence[bytes],
+    rows: Sequence[int],
+    scores: NDArray[np.float32],
+    log: Logged | None,
+    draft: Draft | None = None,
 ) -> Spliced: ...

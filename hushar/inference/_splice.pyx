@@ -7,14 +7,17 @@ record will be. Then the bytes objects are made, each of its final size: one for
 records. Then they are filled, again without the GIL: nobody else knows of them yet.
 
 The walk checks every tag and length against the end of what it is in. A message that does not fit what the
-caller says of it is a ValueError, and nothing outside of it is read.
+caller says of it is a ValueError, and nothing outside of it is read. Records that have room in the log's
+draft are filled in there: no object is made for them.
 """
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcpy
 
+from hushar._drafts cimport Draft
 from hushar.inference._fields cimport (
     FIELD_1,
     FIELD_2,
@@ -26,6 +29,9 @@ from hushar.inference._fields cimport (
     put_varint,
     varint_size,
 )
+
+cdef enum:
+    SMALL = 512  # bytes of a record
 
 # `received_unix_micros` (16, varint) and `model_version` (17, length-delimited) have tags of two bytes.
 
@@ -45,6 +51,7 @@ ctypedef struct Item:
     Py_ssize_t response_size
     Py_ssize_t batch_size   # of the InferenceLogBatch, without its own tag and length
     uint64_t received
+    Py_ssize_t tail_size    # of its record: what stands behind the rows
     uint8_t* response
     uint8_t* record
 
@@ -58,7 +65,7 @@ ctypedef struct Constant:
     Py_ssize_t packed_field  # with tag and length; 0 where a row has none
 
 
-def spliced(messages, rows, scores, log):
+def spliced(messages, rows, scores, log, draft=None):
     """See `hushar.inference.splice.spliced`."""
     cdef list the_messages = messages if type(messages) is list else list(messages)
     cdef list the_rows = rows if type(rows) is list else list(rows)
@@ -67,7 +74,7 @@ def spliced(messages, rows, scores, log):
     try:
         if view.ndim != 2 or view.format[0] != c"f" or view.format[1] != 0:
             raise ValueError("scores must be C-contiguous float32 of rank 2")
-        return spliced_buffer(the_messages, the_rows, &view, log)
+        return spliced_buffer(the_messages, the_rows, &view, log, draft)
     finally:
         PyBuffer_Release(&view)
 
@@ -95,7 +102,7 @@ def spliced_part(bytes message not None, Py_ssize_t at, Py_ssize_t rows, scores,
             at = measure_all(&item, 1, table, &constant)
         if at >= 0:
             raise ValueError(f"the message is cut short or does not have {rows} rows more")
-        responses, records = make(&item, 1, table, &constant, <const uint8_t*> view.buf)
+        responses, records = make(&item, 1, table, &constant, <const uint8_t*> view.buf, None)
         request_id = PyBytes_FromStringAndSize(<char*> item.data + item.id.start, item.id.size) \
             if item.has_id else None
         return responses[0], records, request_id, item.at
@@ -109,7 +116,7 @@ cdef void set_packed(Constant* constant, Py_ssize_t columns) noexcept:
     constant.packed_field = 1 + varint_size(constant.packed) + constant.packed if columns else 0
 
 
-cdef spliced_buffer(list messages, list rows, Py_buffer* scores, log):
+cdef spliced_buffer(list messages, list rows, Py_buffer* scores, log, draft):
     cdef Py_ssize_t count = len(messages), total = scores.shape[0], left = total, index, wanted
     cdef Constant constant
     cdef Item* items
@@ -119,7 +126,8 @@ cdef spliced_buffer(list messages, list rows, Py_buffer* scores, log):
     constant.logged = log is not None
     set_packed(&constant, scores.shape[1])
     if constant.logged:
-        model_id, version, received = log.model_id, log.model_version, list(log.received)
+        model_id, version = log.model_id, log.model_version
+        received = log.received if type(log.received) is list else list(log.received)
         constant.model_id = <const uint8_t*> PyBytes_AS_STRING(model_id)
         constant.model_id_size = len(model_id)
         constant.version = <const uint8_t*> PyBytes_AS_STRING(version)
@@ -143,47 +151,73 @@ cdef spliced_buffer(list messages, list rows, Py_buffer* scores, log):
             items[index].size = PyBytes_GET_SIZE(message)
             items[index].rows = wanted
             items[index].at, items[index].is_part = 0, False
-            items[index].received = <uint64_t> <long long> received[index] if constant.logged else 0
+            if not constant.logged:
+                continue
+            if index and received[index] is received[index - 1]:
+                # Calls that came together.
+                items[index].received, items[index].tail_size = items[index - 1].received, items[index - 1].tail_size
+            else:
+                items[index].received = <uint64_t> <long long> received[index]
+                items[index].tail_size = tail_size(items[index].received, &constant)
         if left:
             raise ValueError(f"{count} messages, {total - left} rows in them, {total} rows of scores")
         with nogil:
             index = measure_all(items, count, table, &constant)
         if index >= 0:
             raise ValueError(f"message {index} is cut short or does not have {items[index].rows} rows")
-        responses, records = make(items, count, table, &constant, <const uint8_t*> scores.buf)
+        responses, records = make(items, count, table, &constant, <const uint8_t*> scores.buf, draft)
         return responses, [records] if constant.logged and count else []
     finally:
         PyMem_Free(items)
         PyMem_Free(table)
 
 
-cdef make(Item* items, Py_ssize_t count, const Row* table, const Constant* constant, const uint8_t* scores):
-    """Make the bytes objects and fill them."""
+cdef make(
+    Item* items, Py_ssize_t count, const Row* table, const Constant* constant, const uint8_t* scores, draft
+):
+    """Make the bytes objects and fill them; the records are `draft` if that has room."""
     cdef list responses = []
     cdef bytes made, records = b""
     cdef Py_ssize_t index, total = 0
+    cdef uint8_t* to = NULL
+    cdef uint8_t* place = NULL
     if constant.logged:
-        # One object for all: the records of a batch stay together.
         for index in range(count):
             total += record_size(&items[index])
-        records = PyBytes_FromStringAndSize(NULL, total)
-        total = 0
+        if draft is not None and count:
+            place = <uint8_t*> (<Draft?> draft).place(total)
+        to = place
+        if place == NULL or total < SMALL * count:
+            # One object for all: the records of a batch stay together. Many small steps in memory that is not
+            # near the processor take longer than many near it and a large one.
+            records = PyBytes_FromStringAndSize(NULL, total)
+            to = <uint8_t*> PyBytes_AS_STRING(records)
     for index in range(count):
         made = PyBytes_FromStringAndSize(NULL, items[index].response_size)
         items[index].response = <uint8_t*> PyBytes_AS_STRING(made)
         responses.append(made)
         if constant.logged:
-            items[index].record = <uint8_t*> PyBytes_AS_STRING(records) + total
-            total += record_size(&items[index])
+            items[index].record = to
+            to += record_size(&items[index])
     with nogil:
         fill_all(items, count, table, constant, scores)
-    return responses, records
+        if place != NULL and total < SMALL * count:
+            memcpy(place, items[0].record, total)
+    if place == NULL:
+        return responses, records
+    (<Draft> draft).size = total
+    return responses, draft
 
 
 cdef inline Py_ssize_t record_size(const Item* item) noexcept nogil:
     if item.is_part:
         return item.batch_size
     return 1 + varint_size(item.batch_size) + item.batch_size
+
+
+cdef inline Py_ssize_t tail_size(uint64_t received, const Constant* constant) noexcept nogil:
+    cdef Py_ssize_t size = 2 + varint_size(received) if received else 0
+    return size + 1 + text_size(constant.version_size) if constant.version_size else size
 
 
 # The walk. It knows a row by its tag alone.
@@ -250,11 +284,7 @@ cdef bint measure(Item* item, Row* table, const Constant* constant) noexcept nog
     size = text_size(item.id.size)
     item.response_size += size
     if constant.logged:
-        item.batch_size += size + text_size(constant.model_id_size)
-        if item.received:
-            item.batch_size += 2 + varint_size(item.received)
-        if constant.version_size:
-            item.batch_size += 1 + text_size(constant.version_size)
+        item.batch_size += size + text_size(constant.model_id_size) + item.tail_size
     return rows == item.rows
 
 
@@ -308,9 +338,15 @@ cdef void fill_response(
         scores += constant.packed
 
 
-cdef void fill_record(
-    const Item* item, const Row* table, const Constant* constant, const uint8_t* scores
+cdef uint8_t* fill_record(
+    const Item* item,
+    const Row* table,
+    const Constant* constant,
+    const uint8_t* scores,
+    const uint8_t* before,
+    uint64_t received_before,
 ) noexcept nogil:
+    """Where the record ends. `before`: where the one before it does, if there is one."""
     cdef const Row* row
     cdef Py_ssize_t index
     cdef uint8_t* to = item.record
@@ -328,13 +364,17 @@ cdef void fill_record(
         to = put_scores(to, FIELD_3, constant, scores)
         scores += constant.packed
     if item.is_part:
-        return
+        return to
+    if before != NULL and item.received == received_before:
+        # Calls that came together end alike.
+        return put_bytes(to, before - item.tail_size, item.tail_size)
     if item.received:
         to[0], to[1] = 0x80, 0x01
         to = put_varint(to + 2, item.received)
     if constant.version_size:
         to[0], to[1] = 0x8A, 0x01
         to = put_bytes(put_varint(to + 2, constant.version_size), constant.version, constant.version_size)
+    return to
 
 
 cdef uint8_t* put_without_fields_3(uint8_t* to, const uint8_t* data, const Row* row) noexcept nogil:
@@ -356,9 +396,12 @@ cdef void fill_all(
     const Item* items, Py_ssize_t count, const Row* table, const Constant* constant, const uint8_t* scores
 ) noexcept nogil:
     cdef Py_ssize_t index
+    cdef const uint8_t* end = NULL
+    cdef uint64_t received = 0
     for index in range(count):
         fill_response(&items[index], table, constant, scores)
         if constant.logged:
-            fill_record(&items[index], table, constant, scores)
+            end = fill_record(&items[index], table, constant, scores, end, received)
+            received = items[index].received
         table += items[index].rows
         scores += items[index].rows * constant.packed

@@ -10,6 +10,7 @@ from functools import partial
 
 import trio
 
+from hushar.drafts import Draft
 from hushar.errors import ErrorKind, RequestError
 from hushar.inference.queue import Batch, Large
 from hushar.inference.scoring import Scored
@@ -17,11 +18,13 @@ from hushar.records import (
     NOTHING,
     BatchMetrics,
     Call,
+    Drafting,
     LogBatch,
     LogOutlet,
     MetricsOutlet,
     Weighted,
     each_record,
+    own_bytes,
 )
 
 _MICROS = 1e6
@@ -39,6 +42,9 @@ the transport has refused the answer (RESOURCE_EXHAUSTED)."""
 Origins = Sequence[tuple[float, int]]
 """When calls came, by time.perf_counter, and how many together; in their order."""
 
+Pieces = Sequence[bytes | Draft]
+"""Log records, one or more in each: either bytes, or a draft alone."""
+
 _Sent = tuple[Weighted, Mapping[str, int]]
 """Of calls: the times until they were answered, in microseconds, and what became of the others."""
 
@@ -52,6 +58,8 @@ class Answering:
     metrics: MetricsOutlet
     log_outlet: LogOutlet | None = None
     """None where nothing is logged."""
+    drafting: Drafting | None = None
+    """Where the log wants its records put together, where it does not want bytes of their own."""
     when_spooled: bool = False
     """Whether a response leaves only once its record is in the spool."""
     clock: Callable[[], float] = trio.current_time
@@ -84,7 +92,7 @@ class Answering:
             calls = [calls[good[place]] for place in kept]
             responses = [responses[place] for place in kept]
             if records:
-                each = each_record(records, len(good))
+                each = each_record(own_bytes(records), len(good))
                 records = [each[place] for place in kept]
         answered_us: Weighted = ()
         if calls:
@@ -112,7 +120,7 @@ class Answering:
                 self.refuse(calls[index], error)
         return lost
 
-    def answer_large(self, large: Large, responses: list[bytes], records: list[bytes]) -> None:
+    def answer_large(self, large: Large, responses: list[bytes], records: Pieces) -> None:
         """Answer a large call, all of whose slices are done."""
         if self.is_gone(large.call):
             self.count([CANCELLED])
@@ -137,7 +145,7 @@ class Answering:
             self.metrics(BatchMetrics(0, None, answered_us=answered_us, failed=failed))
 
     def _send(
-        self, calls: Sequence[Call], responses: Sequence[bytes], records: Sequence[bytes], origins: Origins
+        self, calls: Sequence[Call], responses: Sequence[bytes], records: Pieces, origins: Origins
     ) -> _Sent:
         """Reply, and hand the records to the log: one a call, in any number of pieces.
 
@@ -153,10 +161,12 @@ class Answering:
             return self._reply(calls, responses, origins)[0]
         sent, lost = self._reply(calls, responses, origins)
         if lost:
-            each = each_record(records, len(calls))
+            each = each_record(own_bytes(records), len(calls))
             records = [record for at, record in enumerate(each) if at not in lost]
         if records:
-            self.log_outlet(LogBatch(tuple(records), None, len(calls) - len(lost)))
+            piece, count = records[0], len(calls) - len(lost)
+            if isinstance(piece, bytes) or not piece.take(count):
+                self.log_outlet(LogBatch(tuple(records), None, count))
         return sent
 
     def _reply_spooled(self, calls: Sequence[Call], responses: Sequence[bytes], origins: Origins) -> None:

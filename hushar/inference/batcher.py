@@ -74,6 +74,7 @@ class Batcher:
         self._scorer = scorer
         self._limits = limits
         self._answering = answering
+        self._drafting = answering.drafting
         self._concurrency = concurrency
         self._clock = clock
         self._pace = Pace(limits.max_rows, concurrency)
@@ -192,7 +193,7 @@ class Batcher:
             origin = Origin(arrived, received, len(calls))
             batch = Batch(list(calls), messages, rows, [origin], total_rows=sum(rows), earliest=earliest)
         self._begin(batch)
-        self._end(batch, *self._score(batch), arrived)
+        self._end(batch, *self._score(batch, in_loop=True), arrived)
 
     def _take_in(self, arrival: Arrival) -> None:
         """Let calls into the queue, or refuse them."""
@@ -296,7 +297,7 @@ class Batcher:
         if self._placement.in_thread(batch.total_rows):
             scored, seconds = await self._threads.run(partial(self._score, batch))
         else:
-            scored, seconds = self._score(batch)
+            scored, seconds = self._score(batch, in_loop=True)
         self._end(batch, scored, seconds, taken)
         return seconds
 
@@ -307,11 +308,13 @@ class Batcher:
         if batch.earliest < math.inf:
             batch.begun = self._clock()
 
-    def _score(self, batch: Batch) -> tuple[Scored, float]:
+    def _score(self, batch: Batch, *, in_loop: bool = False) -> tuple[Scored, float]:
         """Seconds are without a hop to a thread."""
         started = time.perf_counter()
         work = Work(batch.messages, batch.rows, batch.received)
         work.calls = batch.calls
+        if in_loop and self._drafting is not None:
+            work.draft = self._drafting.draft
         # In a thread the loop's clock cannot be asked.
         work.now = lambda: batch.begun + time.perf_counter() - started
         if batch.large is not None:

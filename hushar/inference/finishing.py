@@ -17,11 +17,12 @@ from hushar.inference.pace import Pace
 from hushar.inference.placement import Placement
 from hushar.inference.queue import CallQueue, Large
 from hushar.inference.scoring import Scorer
+from hushar.inference.splice import Spliced
 from hushar.inference.threads import Threads
 
 log = logging.getLogger("hushar.inference")
 
-Made = tuple[list[bytes], list[bytes]] | RequestError
+Made = Spliced | RequestError
 """Responses and log records of one call, or why there are none."""
 
 

@@ -105,6 +105,8 @@ class Batch:
     @property
     def received(self) -> list[int]:
         """When each of the whole calls arrived."""
+        if len(self.origins) == 1:
+            return [self.origins[0].received] * len(self.calls)
         return [received for origin in self.origins for received in [origin.received] * origin.calls]
 
     def join(self, arrival: Arrival, stop: int, now: float) -> int:

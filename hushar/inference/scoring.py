@@ -15,13 +15,14 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
+from hushar.drafts import Draft
 from hushar.errors import AnswerTooLarge, ModelFailed, RequestError
 from hushar.features.vectorize import Reading, Vectorized, Vectorizer
 from hushar.inference.privacy import Privacy
 from hushar.inference.splice import Logged, Slices, Splice, Spliced, choose
 from hushar.models.scores import as_scores
 from hushar.models.served import ServedModel
-from hushar.records import Call, Timings, each_record
+from hushar.records import Call, Timings, each_record, own_bytes
 
 log = logging.getLogger("hushar.inference")
 
@@ -49,6 +50,8 @@ class Work:
     all are to be."""
     counted: bool = False
     """Whether what its features lack has been counted before, or is not to be: nobody has sent these rows."""
+    draft: Draft | None = None
+    """Where the log records may be put; None in a thread, and where scoring has failed before."""
     now: Callable[[], float] = lambda: -math.inf
     """The time on the clock of the calls' deadlines; asked in the thread that scores."""
 
@@ -59,7 +62,7 @@ class Scored:
 
     responses: list[bytes] = field(default_factory=list)
     """Of the whole messages without an error, in their order."""
-    records: list[bytes] = field(default_factory=list)
+    records: list[bytes | Draft] = field(default_factory=list)
     """Log records of the same, in pieces of one or more; empty where nothing is logged."""
     errors: dict[int, RequestError] = field(default_factory=dict)
     """By position; that of a slice comes after those of the whole messages."""
@@ -160,8 +163,9 @@ class Scorer:
         if messages:
             if self._privacy is not None:
                 messages = [self._privacy.in_request(message) for message in messages]
+            log = Logged(self._model_id, self._model_version, received) if self._logged else None
             scored.responses, scored.records = self._splice.whole(
-                messages, rows, scores[:whole], self._log(received)
+                messages, rows, scores[:whole], log, work.draft
             )
             if max(map(len, scored.responses)) > self._max_answer_bytes:
                 self._leave_out_the_too_large(scored, len(work.messages))
@@ -179,7 +183,7 @@ class Scorer:
             if not fits:
                 scored.errors[index] = AnswerTooLarge(int(limit))
         if scored.records:
-            scored.records = list(compress(each_record(scored.records, len(good)), fitting))
+            scored.records = list(compress(each_record(own_bytes(scored.records), len(good)), fitting))
         scored.responses = list(compress(scored.responses, fitting))
 
     def _add(self, slices: Slices, scores: NDArray[np.float32], scored: Scored, index: int) -> None:
@@ -204,10 +208,8 @@ class Scorer:
         Raises:
             AnswerTooLarge: the answer is.
         """
-        return slices.finish(self._log([received]))
-
-    def _log(self, received: Sequence[int]) -> Logged | None:
-        return Logged(self._model_id, self._model_version, received) if self._logged else None
+        log = Logged(self._model_id, self._model_version, [received]) if self._logged else None
+        return slices.finish(log)
 
     def _in_halves(self, work: Work, before: Reading | None, error: Exception) -> Scored:
         """A model that fails on a joined batch may fail for one call's rows: run each half of the calls, and

@@ -25,6 +25,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hushar.drafts import Draft
 from hushar.errors import AnswerTooLarge
 from hushar.inference.privacy import Privacy
 from hushar.inference.wire import FIELD_1, FIELD_2, FIELD_3, LENGTH, MASK64, delimited, fields, text, varint
@@ -50,7 +51,7 @@ class Logged(NamedTuple):
     """When each of the batch's messages arrived, in microseconds since the epoch."""
 
 
-Spliced = tuple[list[bytes], list[bytes]]
+Spliced = tuple[list[bytes], list[bytes | Draft]]
 """Responses, one for each message; and the log records of the same, laid end to end in one piece (no piece
 where nothing is logged, or there are no messages)."""
 
@@ -63,7 +64,9 @@ one stands among or before them, and where the next rows begin."""
 class Splice:
     """An implementation: see `spliced` and `spliced_part`."""
 
-    whole: Callable[[Sequence[bytes], Sequence[int], NDArray[np.float32], Logged | None], Spliced]
+    whole: Callable[
+        [Sequence[bytes], Sequence[int], NDArray[np.float32], Logged | None, Draft | None], Spliced
+    ]
     part: Callable[[bytes, int, int, NDArray[np.float32], bool], Part]
 
 
@@ -86,9 +89,13 @@ def choose(vectorizer: str) -> Splice:
 
 
 def spliced(
-    messages: Sequence[bytes], rows: Sequence[int], scores: NDArray[np.float32], log: Logged | None
+    messages: Sequence[bytes],
+    rows: Sequence[int],
+    scores: NDArray[np.float32],
+    log: Logged | None,
+    draft: Draft | None = None,
 ) -> Spliced:
-    """Responses and log records of whole calls, in one pass.
+    """Responses and log records of whole calls, in one pass; the records in `draft` if there is room.
 
     `rows[i]` rows of `scores`, C-contiguous float32 `(sum(rows), scores a row)`, belong to `messages[i]`,
     a serialized InferenceRequest that is known to decode. Raises ValueError where that does not fit.
@@ -110,7 +117,15 @@ def spliced(
         responses.append(response(parts, own))
         if log is not None:
             records.append(log_record(parts, own, log, log.received[index]))
-    return responses, [b"".join(records)] if records else []
+    return responses, [_laid(b"".join(records), draft)] if records else []
+
+
+def _laid(records: bytes, draft: Draft | None) -> bytes | Draft:
+    if draft is None or draft.memory.readonly or len(records) > len(draft.memory) - draft.at:
+        return records
+    draft.memory[draft.at : draft.at + len(records)] = records
+    draft.size = len(records)
+    return draft
 
 
 def spliced_part(message: bytes, at: int, rows: int, scores: NDArray[np.float32], logged: bool) -> Part:

@@ -5,12 +5,14 @@ and who waits to hear.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from hushar.records import LogBatch
-from hushar.sidecars.outlet import Bundle
+from hushar.sidecars.bundles import Bundle
 
 logger = logging.getLogger(__name__)
+
+Spooled = Callable[[], None]
+"""Who waits to hear of a batch."""
 
 
 class Hand:
@@ -21,42 +23,37 @@ class Hand:
         self._bundles: Sequence[Bundle] = ()
         self._records = 0
         self._size_bytes = 0
-        self._told = 0
+        self._untold: list[Spooled] = []
 
     def take(self, bundles: Sequence[Bundle]) -> None:
-        """Nothing is in hand before."""
+        """Nothing is in hand before; nothing is added to the bundles any more."""
         self._bundles = bundles
-        self._records = self._size_bytes = self._told = 0
+        self._records = self._size_bytes = 0
+        self._untold = [spooled for bundle in bundles for _, spooled in bundle.spooled]
 
     def give(self, records: int, size_bytes: int) -> None:
         """So much of it is in its place."""
         self._records += records
         self._size_bytes += size_bytes
 
-    def told(self, batches: Sequence[LogBatch]) -> None:
-        """Tell the next batches."""
-        self._told += len(batches)
-        _tell(batches)
+    def tell(self, waiting: Sequence[Spooled]) -> None:
+        """Tell the next of those who wait."""
+        del self._untold[: len(waiting)]
+        for spooled in waiting:
+            try:
+                spooled()
+            except Exception:
+                # Somebody else's code in this task: it must not take the log down with it.
+                logger.exception("log: a batch could not be told that it is in the spool")
 
     @property
     def left(self) -> tuple[int, int]:
         """Records and bytes that are in hand still."""
-        records = sum(batch.size for bundle in self._bundles for batch, _ in bundle.batches)
+        records = sum(bundle.draft.records for bundle in self._bundles)
         size = sum(bundle.size_bytes for bundle in self._bundles)
         return records - self._records, size - self._size_bytes
 
     @property
-    def untold(self) -> Sequence[LogBatch]:
-        """Who has not been told, in their order."""
-        return [batch for bundle in self._bundles for batch, _ in bundle.batches][self._told :]
-
-
-def _tell(batches: Sequence[LogBatch]) -> None:
-    for batch in batches:
-        if batch.spooled is None:
-            continue
-        try:
-            batch.spooled()
-        except Exception:
-            # Somebody else's code in this task: it must not take the log down with it.
-            logger.exception("log: a batch could not be told that it is in the spool")
+    def untold(self) -> Sequence[Spooled]:
+        """Those that have not been told, in their order."""
+        return tuple(self._untold)

@@ -2,8 +2,8 @@
 
 Every record that was accepted is in exactly one place: in the channel, in an open segment, in a
 closed one, or among those delivered, dropped for a reason, or dead-lettered. A move from one to the
-other is one method here, called in the event loop and never from a thread, so that the sum holds
-whenever somebody looks:
+other is one method here, called in the event loop and never from a thread (what comes into the channel is
+read off a draft), so that the sum holds whenever somebody looks:
 
     accepted = delivered + spooled + dropped + dead_lettered
 
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from hushar.drafts import Draft
 from hushar.sidecars.segment import CLOSING_BYTES, StoredSegment
 
 
@@ -89,14 +90,16 @@ class Ledger:
     """See the module. `lanes`: how many workers there are, counted from 1."""
 
     def __init__(self, lanes: int) -> None:
-        self.accepted = 0
+        self._accepted = 0
         self.delivered = 0
         self.dropped = dict.fromkeys(DropReason, 0)
         self.dead_lettered = 0
         self.dead_letter_segments = 0
         """Files set aside, also those found at the start."""
-        self.queued_records = 0
-        self.queued_bytes = 0
+        self._queued_records = 0
+        self._queued_bytes = 0
+        self._left_bytes = 0
+        self._watched: Draft | None = None
         self._open: dict[int, _Open] = {lane: _Open() for lane in range(1, lanes + 1)}
         self._stranded = _Open()
         # By what stays the same of their names, in the order of closing.
@@ -112,19 +115,56 @@ class Ledger:
 
     def refuse(self, records: int) -> None:
         """Accepted from the caller's point of view, and dropped at the door."""
-        self.accepted += records
+        self._accepted += records
         self.dropped[DropReason.QUEUE_FULL] += records
 
-    def enqueue(self, records: int, size_bytes: int) -> None:
-        """Into the channel."""
-        self.accepted += records
-        self.queued_records += records
-        self.queued_bytes += size_bytes
+    def watch(self, draft: Draft) -> None:
+        """What the draft takes is in the channel; it is booked when somebody looks. The one that was watched
+        before takes nothing any more."""
+        self._look()
+        self._watched = draft
+
+    def _look(self) -> None:
+        if self._watched is not None:
+            records, size_bytes = self._watched.news()
+            self._accepted += records
+            self._queued_records += records
+            self._queued_bytes += size_bytes
+
+    @property
+    def accepted(self) -> int:
+        """Records, with those that were dropped at once and those found at the start."""
+        self._look()
+        return self._accepted
+
+    @property
+    def queued_records(self) -> int:
+        """In the channel."""
+        self._look()
+        return self._queued_records
+
+    @property
+    def queued_bytes(self) -> int:
+        """In the channel."""
+        self._look()
+        return self._queued_bytes
+
+    @property
+    def entered_bytes(self) -> int:
+        """All that has come into the channel."""
+        return self._left_bytes + self.queued_bytes
+
+    @property
+    def segment_begins(self) -> int:
+        """Of all that has come into the channel, where the first worker's open segment begins: the bytes
+        before it. Where there are several workers, that is of no use."""
+        return self._left_bytes - self._open[1].size_bytes
 
     def lose(self, records: int, size_bytes: int, reason: DropReason) -> None:
         """Out of the channel, and not into the spool."""
-        self.queued_records -= records
-        self.queued_bytes -= size_bytes
+        self._queued_records -= records
+        self._queued_bytes -= size_bytes
+        self._left_bytes += size_bytes
         self.dropped[reason] += records
 
     # Open segments
@@ -159,8 +199,9 @@ class Ledger:
 
     def append(self, lane: int, records: int, size_bytes: int, now: float) -> None:
         """From the channel into the worker's open segment."""
-        self.queued_records -= records
-        self.queued_bytes -= size_bytes
+        self._queued_records -= records
+        self._queued_bytes -= size_bytes
+        self._left_bytes += size_bytes
         segment = self._open[lane]
         if not segment.records:
             segment.opened_at = now
@@ -196,12 +237,12 @@ class Ledger:
 
     def find(self, stored: StoredSegment, opened_at: float = 0.0) -> None:
         """In the spool at start. Segments of one worker stay with one worker, in their order."""
-        self.accepted += stored.segment.batches
+        self._accepted += stored.segment.batches
         self._keep((stored.identity.worker - 1) % len(self._open) + 1, stored, opened_at)
 
     def find_torn(self, records: int) -> None:
         """Cut off at start."""
-        self.accepted += records
+        self._accepted += records
         self.dropped[DropReason.TORN] += records
 
     def _keep(self, lane: int, stored: StoredSegment, opened_at: float) -> None:

@@ -23,11 +23,13 @@ from random import Random
 import trio
 
 from hushar.errors import ConfigurationError, Problem
+from hushar.sidecars.bundles import Bundle, Stages
 from hushar.sidecars.circuit import Circuit
 from hushar.sidecars.deliverer import Deliverer
 from hushar.sidecars.delivery import GuardedSink
 from hushar.sidecars.ledger import DropReason, Ledger, LogStatistics
-from hushar.sidecars.outlet import Bundle, LogChannelOutlet
+from hushar.sidecars.outlet import LogChannelOutlet
+from hushar.sidecars.pen import make_pen, no_pen
 from hushar.sidecars.recovery import Recovered, recover
 from hushar.sidecars.segment import FileOperations, instance_name
 from hushar.sidecars.settings import LogSettings
@@ -77,6 +79,7 @@ class LogSidecar:
         self._wall_clock = wall_clock
         # Each worker may write, force to the disk, and delete, all at once.
         self._run_in_thread = run_in_thread or own_threads(3 * settings.workers + 1)
+        self._pen = make_pen if files is None and run_in_thread is None else no_pen
         self._files = files or FileOperations()
         self._gather_seconds = gather_seconds
         self._first_seconds = first_seconds
@@ -86,10 +89,13 @@ class LogSidecar:
         self._janitor = Janitor(self._ledger, self._run_in_thread, trio.current_time)
         # Bounded by the outlet, in bytes.
         self._send, self._receive = trio.open_memory_channel[Bundle](math.inf)
+        self._stages = Stages(settings.queue_bytes)
         self.outlet = LogChannelOutlet(
             self._send,
             self._ledger,
+            stages=self._stages,
             queue_bytes=settings.queue_bytes,
+            segment_bytes=settings.segment_bytes,
             sample_rate=settings.sample_rate,
             random=self._random,
             clock=trio.current_time,
@@ -108,6 +114,7 @@ class LogSidecar:
         such case), or the spool cannot be read or written to or is another process's.
         """
         async with AsyncExitStack() as stack:
+            stack.callback(self.outlet.end)
             await self._sink.open()
             stack.push_async_callback(self._sink.aclose)
             lock = await self._run_in_thread(SpoolLock.acquire, self._spool_dir)
@@ -203,8 +210,10 @@ class LogSidecar:
             ledger=self._ledger,
             janitor=self._janitor,
             keeper=keeper,
+            stages=self._stages,
             run_in_thread=self._run_in_thread,
             closed=deliverer.wake,
+            pen=self._pen,
             gather_seconds=self._gather_seconds,
             first_seconds=self._first_seconds,
         )

@@ -6,36 +6,18 @@ blocking, no exception. What does not fit is dropped and counted.
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from random import Random
 
 import trio
 
-from hushar.records import BatchMetrics, LogBatch
+from hushar.drafts import Draft
+from hushar.records import BatchMetrics, LogBatch, each_record, own_bytes
+from hushar.sidecars.bundles import LARGE_BYTES, Bundle, Stages
 from hushar.sidecars.ledger import Ledger
 from hushar.sidecars.throttle import Throttle
 
 logger = logging.getLogger(__name__)
-
-
-BUNDLE_BYTES = 1024 * 1024
-"""A bundle that has so many bytes gets no more batches."""
-
-
-@dataclass(slots=True, eq=False)
-class Bundle:
-    """What the log channel carries: batches that came one after the other.
-
-    A batch is added to the bundle that was sent last for as long as nobody has taken it: sending costs more
-    than adding.
-    """
-
-    batches: list[tuple[LogBatch, int]]
-    """Each with the bytes of all its records."""
-    size_bytes: int
-    taken: bool = False
-    """The receiver works on it: nothing is added any more."""
 
 
 class LogChannelOutlet:
@@ -50,42 +32,109 @@ class LogChannelOutlet:
         channel: trio.MemorySendChannel[Bundle],
         ledger: Ledger,
         *,
+        stages: Stages,
         queue_bytes: int,
+        segment_bytes: int,
         sample_rate: float = 1.0,
         random: Random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`queue_bytes`: the records in the channel and on their way to the disk never have more
-        bytes. `random` decides about each call when `sample_rate` < 1.
+        """`stages`: whoever receives gives them back. `queue_bytes`: the records in the channel and on
+        their way to the disk never have more bytes. `segment_bytes`: what a segment is closed with.
+        `random` decides about each call when `sample_rate` < 1.
         """
         self._channel = channel
         self._ledger = ledger
+        self._stages = stages
         self._queue_bytes = queue_bytes
+        self._segment_bytes = segment_bytes
         self._sample_rate = sample_rate
         self._random = random
         self._throttle = Throttle(clock)
-        self._bundle: Bundle | None = None
+        self._begins = 0
+        self.draft: Draft | None = None
+        """Where the records of the next batch are best put together; None where some may not be logged."""
+        self._bundle = self._open()
 
     def __call__(self, batch: LogBatch) -> bool:
-        """See the class."""
-        if self._sample_rate < 1.0:
-            batch = self._sampled(batch)
-        count = batch.size
-        if not count:
-            return False
-        size = sum(map(len, batch.records))
-        if self._ledger.queued_bytes + size > self._queue_bytes:
-            self._drop(count, "its channel is full")
-            return False
+        """See the class. What `draft` has taken already is not to be brought here."""
+        pieces, spooled, count = batch.records, batch.spooled, batch.size
         bundle = self._bundle
-        if bundle is not None and not bundle.taken and bundle.size_bytes < BUNDLE_BYTES:
-            bundle.batches.append((batch, size))
-            bundle.size_bytes += size
-        elif not self._send(Bundle([(batch, size)], size)):
-            self._drop(count, "its sidecar has ended")
-            return False
-        self._ledger.enqueue(count, size)
+        if in_place := len(pieces) == 1 and pieces[0] is bundle.draft and bundle.is_open:
+            own: Sequence[bytes] = ()
+            size = bundle.draft.size
+        else:
+            own, count = self._sampled(own_bytes(pieces), count)
+            size = sum(map(len, own))
+            if not count:
+                return False
+        room = self._queue_bytes - self._ledger.queued_bytes - size
+        if room < 0:
+            return self._drop(count, "its channel is full")
+        if not in_place:
+            bundle = self._bundle_for(own, size)
+        if not bundle.sent and not self._send(bundle):
+            return self._drop(count, "its sidecar has ended")
+        if spooled is not None:
+            bundle.spooled.append((bundle.draft.batches, spooled))
+        bundle.draft.book(count, size)
+        if bundle.is_open:
+            # So much it may take by itself.
+            bundle.draft.limit = min(len(bundle.draft.memory), bundle.draft.at + room)
+        else:
+            self._bundle = self._open()
         return True
+
+    def end(self) -> None:
+        """Nobody receives any more: what comes from now on is dropped, also what would be added to a bundle
+        that nobody has taken."""
+        self._bundle.close()
+
+    def _sampled(self, pieces: Sequence[bytes], count: int) -> tuple[Sequence[bytes], int]:
+        """What is logged of so many records, and how many that are."""
+        if self._sample_rate >= 1.0:
+            return pieces, count
+        each = each_record(pieces, count)
+        kept = [record for record in each if self._random.random() < self._sample_rate]
+        return kept, len(kept)
+
+    def _bundle_for(self, pieces: Sequence[bytes], size: int) -> Bundle:
+        """The bundle in which they are now, though not booked."""
+        if size < LARGE_BYTES:
+            if self._bundle.is_open and self._bundle.put(pieces, size):
+                return self._bundle
+            self._let_go()
+            self._bundle = self._open()
+            if self._bundle.put(pieces, size):
+                return self._bundle
+        self._let_go()
+        self._bundle = Bundle.carrying(pieces)
+        self._ledger.watch(self._bundle.draft)
+        return self._bundle
+
+    def _open(self) -> Bundle:
+        """A new bundle, to be sent with its first batch. It ends where its segment will."""
+        entered = self._ledger.entered_bytes
+        # Where the last segment begins, as far as is known by now.
+        begins = max(self._begins, self._ledger.segment_begins)
+        if entered - begins >= self._segment_bytes:
+            self._begins = begins = entered
+        offset = entered - begins
+        try:
+            bundle = self._stages.begin(offset, self._segment_bytes - offset)
+        except OSError:
+            # No memory is to be had, and a call must not fail for it: each batch stays where it is.
+            bundle = Bundle.carrying(())
+        self._ledger.watch(bundle.draft)
+        self.draft = bundle.draft if self._sample_rate >= 1.0 and bundle.stage is not None else None
+        return bundle
+
+    def _let_go(self) -> None:
+        """Add nothing more to the bundle: what comes now is sent after it."""
+        bundle = self._bundle
+        bundle.draft.limit = 0
+        if not bundle.sent and bundle.stage is not None:
+            self._stages.give_back(bundle.stage)
 
     def _send(self, bundle: Bundle) -> bool:
         """Whether somebody will receive it."""
@@ -94,17 +143,14 @@ class LogChannelOutlet:
         except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
             # The channel has no limit of its own; this is a sidecar that has ended.
             return False
-        self._bundle = bundle
+        bundle.sent = True
         return True
 
-    def _sampled(self, batch: LogBatch) -> LogBatch:
-        kept = tuple(record for record in batch.each() if self._random.random() < self._sample_rate)
-        return LogBatch(kept, batch.spooled)
-
-    def _drop(self, count: int, why: str) -> None:
+    def _drop(self, count: int, why: str) -> bool:
         self._ledger.refuse(count)
         if dropped := self._throttle.due(count):
             logger.warning("log: %s: %d new records dropped", why, dropped)
+        return False
 
 
 def values_in(metrics: BatchMetrics) -> int:

@@ -12,6 +12,7 @@ a repeated delivery overwrites its own object. Everything here blocks and belong
 segment is touched by one thread at a time, but `sync` may run beside `append`.
 """
 
+import contextlib
 import logging
 import os
 import re
@@ -22,8 +23,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from hushar.proto import structs_pb2
-from hushar.records import each_record
-from hushar.sidecars.appending import AppendedFile, Stage
+from hushar.records import Piece, each_record
+from hushar.sidecars.appending import AppendedFile, Stage, Step
 from hushar.sinks.compression import SUFFIXES
 from hushar.sinks.disk import sync_directory
 from hushar.sinks.interface import Compression, Segment
@@ -234,7 +235,7 @@ class OpenSegment:
         """Bytes of a part of a record are at the end and could not be cut off."""
         self._directory = directory
         self._file = file
-        self._descriptor = file.descriptor
+        self.descriptor = file.descriptor
         self._files = files
         self.unsynced = False
         """Something was appended since the last `sync`."""
@@ -256,17 +257,33 @@ class OpenSegment:
     @property
     def is_removed(self) -> bool:
         """Whether somebody has deleted the file: what is written to it now is nowhere."""
-        return os.fstat(self._descriptor).st_nlink == 0
+        return os.fstat(self.descriptor).st_nlink == 0
 
-    def append(self, records: Sequence[bytes], count: int = 0, *, direct: bool = True) -> Appended:
+    def append(self, records: Sequence[Piece], count: int = 0, *, direct: bool = True) -> Appended:
         """Write all records, `direct`: past the page cache where that pays. Never raises OSError.
 
         `count`: how many there are, 0 where each piece is one.
         If the disk refuses in the middle, the records that are in the file as a whole stay, the rest
         is cut off.
         """
-        count = count or len(records)
-        error = self._write(records, direct=direct)
+        return self._appended(records, count or len(records), self._write(records, direct=direct))
+
+    def steps(self, records: Sequence[Piece], *, direct: bool) -> list[Step] | None:
+        """What a Pen would have to write for `append`; None where more than that is to be done."""
+        return self._file.steps(records, self.size_bytes, direct=direct)
+
+    def written(
+        self, records: Sequence[Piece], count: int, written: int, error: OSError | None = None
+    ) -> Appended:
+        """As `append` of what a Pen has written so many bytes of, and with that error then.
+
+        Blocks only where there is an error.
+        """
+        if error is not None and self._file.take_back(error):
+            error = self._write(_after(records, written), direct=False, behind=written)
+        return self._appended(records, count, error)
+
+    def _appended(self, records: Sequence[Piece], count: int, error: OSError | None) -> Appended:
         if error is None:
             size = sum(map(len, records))
             self.size_bytes += size
@@ -280,16 +297,17 @@ class OpenSegment:
         self._cut()
         return Appended(whole, size, error)
 
-    def _write(self, pieces: Sequence[bytes], *, direct: bool) -> OSError | None:
+    def _write(self, pieces: Sequence[Piece], *, direct: bool, behind: int = 0) -> OSError | None:
+        """`behind`: bytes that stand behind the whole records already."""
         try:
-            self._file.append(pieces, self.size_bytes, direct=direct)
+            self._file.append(pieces, self.size_bytes + behind, direct=direct)
         except OSError as error:
             return error
         return None
 
-    def _whole(self, records: Sequence[bytes]) -> tuple[int, int]:
+    def _whole(self, records: Sequence[Piece]) -> tuple[int, int]:
         """How many of the records have arrived whole after a failed write, and their bytes."""
-        arrived = os.fstat(self._descriptor).st_size - self.size_bytes
+        arrived = os.fstat(self.descriptor).st_size - self.size_bytes
         count = size = 0
         for record in records:
             if size + len(record) > arrived:
@@ -300,7 +318,7 @@ class OpenSegment:
 
     def _cut(self) -> None:
         try:
-            self._files.truncate(self._descriptor, self.size_bytes)
+            self._files.truncate(self.descriptor, self.size_bytes)
         except OSError:
             self.torn = True
 
@@ -311,7 +329,7 @@ class OpenSegment:
         # Before the call: what is appended meanwhile is for the next one.
         self.unsynced = False
         try:
-            self._files.sync(self._descriptor)
+            self._files.sync(self.descriptor)
             if not self._named:
                 sync_directory(self._directory)
                 self._named = True
@@ -369,4 +387,14 @@ class OpenSegment:
 
     def abandon(self) -> None:
         """Let go of the file as it is; the next start recovers it."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # nobody has a use for another error of it
+            self._file.close()
+
+
+def _after(pieces: Sequence[Piece], size: int) -> list[Piece]:
+    """What is left of the pieces behind the first bytes."""
+    left: list[Piece] = []
+    for piece in pieces:
+        left.append(piece[size:])
+        size = max(0, size - len(piece))
+    return left

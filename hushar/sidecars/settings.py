@@ -47,6 +47,15 @@ class LogSettings:
     compression_level: int | None = None
     """None: the library's own."""
 
+    @property
+    def segment_bytes(self) -> int:
+        """A segment with so many bytes is closed.
+
+        Before the spool is full: what is open cannot be dropped, so there must be room for as many open
+        segments as there are workers, and one closed.
+        """
+        return min(self.rotate_bytes, self.spool_max_bytes // (self.workers + 1))
+
 
 def spool_problem(settings: LogSettings) -> str | None:
     """Why `spool_max_bytes` is too small for the workers that share it: a sentence, or None.

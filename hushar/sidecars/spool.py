@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Final
 
 from hushar.errors import ConfigurationError, Problem
-from hushar.sidecars.appending import Stage
+from hushar.records import Piece
+from hushar.sidecars.appending import Job, Stage
 from hushar.sidecars.segment import (
     Appended,
     FileOperations,
@@ -192,7 +193,7 @@ class SegmentWriter:
         """Whether something was appended since the last `sync`."""
         return self._segment is not None and self._segment.unsynced
 
-    def append(self, records: Sequence[bytes], count: int = 0, *, direct: bool = True) -> Appended | None:
+    def append(self, records: Sequence[Piece], count: int = 0, *, direct: bool = True) -> Appended | None:
         """Append all records, to a new segment if none is open; see OpenSegment.append.
 
         None, and nothing written, if the file system has less than the least free space left. Does
@@ -209,6 +210,27 @@ class SegmentWriter:
         except OSError as error:
             return Appended(0, 0, error)
         return self._segment.append(records, count, direct=direct)
+
+    def job(self, records: Sequence[Piece], *, direct: bool) -> Job | None:
+        """What a Pen would have to do for `append`. Does not block.
+
+        None where that is not all: no segment is open, or it must be copied, or tried first what the file
+        system can.
+        """
+        if self._segment is None:
+            return None
+        steps = self._segment.steps(records, direct=direct)
+        return Job(self._segment.descriptor, self._min_free_bytes, steps) if steps is not None else None
+
+    def written(
+        self, records: Sequence[Piece], count: int, written: int, error: OSError | None = None
+    ) -> Appended:
+        """As `append` of what a Pen has written so many bytes of, and then failed with `error`, if it has.
+
+        Blocks only where there is an error.
+        """
+        assert self._segment is not None
+        return self._segment.written(records, count, written, error)
 
     def _below_free(self, size_bytes: int) -> bool:
         if not self._min_free_bytes:

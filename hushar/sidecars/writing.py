@@ -1,7 +1,8 @@
 """The first half of the log pipeline: from the channel into a worker's segments.
 
-A worker takes everything that waits in the channel, appends it with one write in a thread, and closes
-its segment by size or age. Nothing here knows of the sink, so that a sink that is down stops nothing.
+A worker takes everything that waits in the channel, appends it with one write beside the event loop (with a
+pen, or in a thread), and closes its segment by size or age. Nothing here knows of the sink, so that a sink
+that is down stops nothing.
 
 A worker's first segment is closed after FIRST_SECONDS: from then on whoever reads the log knows that there
 is such a worker. At its end stands a marker that says how many segments and batches there are in all.
@@ -10,16 +11,17 @@ is such a worker. At its end stands a marker that says how many segments and bat
 import errno
 import logging
 import math
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import chain
 
 import trio
 
-from hushar.records import LogBatch
-from hushar.sidecars.hand import Hand
+from hushar.records import Piece, Records, each_record
+from hushar.sidecars.bundles import BUNDLE_BYTES, Bundle, Stages
+from hushar.sidecars.hand import Hand, Spooled
 from hushar.sidecars.ledger import DropReason, Ledger
-from hushar.sidecars.outlet import Bundle
+from hushar.sidecars.pen import Pen, make_pen
 from hushar.sidecars.segment import CLOSING_BYTES, Appended
 from hushar.sidecars.settings import LogSettings
 from hushar.sidecars.spool import SegmentWriter
@@ -30,11 +32,16 @@ from hushar.sidecars.upkeep import Janitor, SpoolKeeper
 logger = logging.getLogger(__name__)
 
 WRITE_BYTES = 8 * 1024 * 1024
-"""The most that is taken from the channel at once: it counts as in the channel until it is written."""
+"""With so many in hand no more is taken from the channel; they count as in it until they are written."""
 GATHER_SECONDS = 0.025
 """How long records gather for one write where no response waits for it: a write costs a hop to a thread."""
-GATHERED_BYTES = 2 * 1024 * 1024
+GATHERED_BYTES = 8 * 1024 * 1024
 """With so many in the channel a write is worth its hop."""
+GATHERING_BYTES = 64 * 1024 * 1024
+"""A channel with less room is written so much sooner."""
+SPARE = 16
+"""A batch that fills a segment goes whole into it if it is no larger than such a part of one: what is cut
+into records must be copied."""
 FIRST_SECONDS = 2.0
 """How old a worker's first segment gets: it is what announces the worker in the store."""
 
@@ -51,8 +58,10 @@ class LogWorker:
         ledger: Ledger,
         janitor: Janitor,
         keeper: SpoolKeeper,
+        stages: Stages,
         run_in_thread: RunInThread,
         closed: Callable[[], None],
+        pen: Callable[[], Pen | None] = make_pen,
         gather_seconds: float = GATHER_SECONDS,
         first_seconds: float = FIRST_SECONDS,
     ) -> None:
@@ -62,13 +71,13 @@ class LogWorker:
         self._ledger = ledger
         self._janitor = janitor
         self._keeper = keeper
+        self._stages = stages
         self._run_in_thread = run_in_thread
         self._closed = closed
-        self._gather_seconds = gather_seconds
+        # So that what gathers does not fill a small channel, however fast it comes.
+        self._gather_seconds = gather_seconds * min(1.0, settings.queue_bytes / GATHERING_BYTES)
         self._first_seconds = min(first_seconds, settings.rotate_seconds)
-        # Closed before the spool is full: what is open cannot be dropped, so there must be room for as
-        # many open segments as there are workers, and one closed.
-        self._segment_bytes = min(settings.rotate_bytes, settings.spool_max_bytes // (settings.workers + 1))
+        self._segment_bytes = settings.segment_bytes
         # What would never fit, whatever is dropped for it.
         self._largest_bytes = settings.spool_max_bytes - CLOSING_BYTES * settings.workers
         self._stranding = Throttle(trio.current_time)
@@ -77,18 +86,23 @@ class LogWorker:
         self._syncing = trio.Lock()
         """Held while a segment is forced to the disk or closed: its file must stay open meanwhile."""
         self._in_hand = Hand()
+        self._make_pen = pen
+        self._pen: Pen | None = None
 
     async def run(self, channel: trio.MemoryReceiveChannel[Bundle]) -> None:
         """Append until the channel ends, then close the segment. `channel` is this worker's clone.
 
         May be called again after it has raised: it goes on with what is in the channel then.
         """
+        self._pen = self._make_pen()
         try:
             async with trio.open_nursery() as nursery:
                 if self._settings.fsync == "interval":
                     await nursery.start(self._sync_regularly)
                 while (waiting := await self._receive(channel)) is not None:
                     await self._append(waiting)
+                    # A large batch is not to stay here until there is another.
+                    del waiting
                     if trio.current_time() >= self._rotate_at:
                         await self._rotate()
                 await self._end()
@@ -97,6 +111,9 @@ class LogWorker:
             self._crashed(group)
             raise
         finally:
+            # In this order: whatever becomes of the one, there is no thread left over.
+            if self._pen is not None:
+                self._pen.close()
             self._writer.abandon()
 
     def _crashed(self, error: Exception) -> None:
@@ -111,7 +128,7 @@ class LogWorker:
         records, size = self._in_hand.left
         if records:
             self._lose(records, size, DropReason.DISK_FULL, error)
-        self._in_hand.told(self._in_hand.untold)
+        self._in_hand.tell(self._in_hand.untold)
 
     async def _receive(self, channel: trio.MemoryReceiveChannel[Bundle]) -> list[Bundle] | None:
         """What waits in the channel; empty when it is time to rotate, None at the channel's end."""
@@ -121,7 +138,7 @@ class LogWorker:
         try:
             with trio.move_on_at(self._rotate_at):
                 waiting.append(await channel.receive())
-                if waiting[0].batches[0][0].spooled is None and self._ledger.queued_bytes < GATHERED_BYTES:
+                if not waiting[0].spooled and self._ledger.queued_bytes < GATHERED_BYTES:
                     # After a pause there is nothing to gather: the first one is written at once.
                     await trio.sleep_until(self._gather_until)
                 size = waiting[0].size_bytes
@@ -136,43 +153,66 @@ class LogWorker:
         finally:
             # Also when the fsync beside this fails while records gather: they are in nobody else's books.
             for bundle in waiting:
-                bundle.taken = True
+                bundle.close()
             self._in_hand.take(waiting)
         self._gather_until = trio.current_time() + self._gather_seconds
         return None if ended else waiting
 
     async def _append(self, waiting: Sequence[Bundle]) -> None:
-        """Append all records, a segment's rest at a time; tell each batch once its last one is in."""
-        records: list[bytes] = []
-        whole: list[LogBatch] = []
-        size = count = 0
-        for batch, batch_bytes in chain.from_iterable(bundle.batches for bundle in waiting):
-            if size + batch_bytes < self._segment_bytes - self._writer.size_bytes:
-                # The usual case, in which nothing is done for a single record.
-                records += batch.records
-                size += batch_bytes
-                count += batch.size
-                whole.append(batch)
-                continue
-            for record in batch.each():
-                # Before the record: the batch whose last record fills a segment is told with it. And
-                # one that is too large must not take those before it with it.
-                if records and (
-                    size >= self._segment_bytes - self._writer.size_bytes
-                    or size + len(record) > self._largest_bytes
-                ):
-                    await self._write(records, count, size)
-                    self._in_hand.told(whole)
-                    records, whole, count, size = [], [], 0, 0
-                records.append(record)
-                size += len(record)
-                count += 1
-            whole.append(batch)
-        if records:
-            await self._write(records, count, size)
-        self._in_hand.told(whole)
+        """Append all records, a segment's rest at a time; tell of each batch once all of it is in."""
+        portion = _Portion()
+        for bundle in waiting:
+            first, draft = 0, bundle.draft
+            while first < draft.batches:
+                room = self._room(portion)
+                if room <= 0:
+                    # Not before there is another: what fills a segment is told with it.
+                    portion = await self._finish(portion)
+                    room = self._room(portion)
+                stop = draft.run(first, room)
+                all_of_them, last = draft.between(first, stop), draft.between(stop - 1, stop)
+                if len(all_of_them.content) > room and len(last.content) > self._segment_bytes // SPARE:
+                    if stop - 1 > first:
+                        portion.add(draft.between(first, stop - 1))
+                    portion = await self._cut(portion, last)
+                else:
+                    # The usual case, in which nothing is done for a single record.
+                    portion.add(all_of_them)
+                portion.waiting += bundle.waiting(first, stop)
+                first = stop
+            portion.ending.append(bundle)
+            # Whoever keeps the bundle is not to keep the calls.
+            bundle.spooled.clear()
+        await self._finish(portion)
+        self._in_hand.take(())
 
-    async def _write(self, records: Sequence[bytes], count: int, size: int) -> None:
+    async def _cut(self, portion: "_Portion", batch: Records) -> "_Portion":
+        """Add a batch record by record; the portion that the last of them is in."""
+        for record in each_record([batch.content], batch.number):
+            # One that is too large must not take those before it with it.
+            too_large = portion.size_bytes + len(record) > self._largest_bytes
+            if portion.pieces and (too_large or self._room(portion) <= 0):
+                portion = await self._finish(portion)
+            portion.add(Records(record, 1))
+        return portion
+
+    def _room(self, portion: "_Portion") -> int:
+        """Bytes until the segment is full."""
+        return self._segment_bytes - self._writer.size_bytes - portion.size_bytes
+
+    async def _finish(self, portion: "_Portion") -> "_Portion":
+        """Write it; a new one."""
+        if portion.pieces:
+            await self._write(portion.pieces, portion.records, portion.size_bytes)
+        self._in_hand.tell(portion.waiting)
+        for bundle in portion.ending:
+            if bundle.stage is not None:
+                self._stages.give_back(bundle.stage)
+        if self._ledger.queued_bytes < BUNDLE_BYTES:
+            self._stages.trim()
+        return _Portion()
+
+    async def _write(self, records: Sequence[Piece], count: int, size: int) -> None:
         """One write: the records go from the channel into the segment, or are counted as lost.
 
         `records`: pieces with `count` records in them.
@@ -205,7 +245,7 @@ class LogWorker:
         elif self._writer.size_bytes >= self._segment_bytes or _is_damaged(appended.error):
             await self._rotate()
 
-    async def _make_room(self, records: Sequence[bytes], count: int, size: int) -> Appended | None:
+    async def _make_room(self, records: Sequence[Piece], count: int, size: int) -> Appended | None:
         """Append, dropping the oldest closed segments as far as that is needed and of use.
 
         None, and nothing appended, if there is no room all the same.
@@ -216,8 +256,7 @@ class LogWorker:
         while True:
             if self._ledger.fits(size, limit):
                 with self._ledger.reserved(size):
-                    append = partial(self._writer.append, records, count, direct=direct)
-                    appended = await self._run_in_thread(append)
+                    appended = await self._put(records, count, direct=direct)
                 if appended is not None:
                     return appended
                 if self._ledger.idle_bytes < self._writer.short_bytes:
@@ -229,6 +268,19 @@ class LogWorker:
             if victim is None:
                 return None
             await self._janitor.drop(victim, DropReason.SPOOL_FULL)
+
+    async def _put(self, records: Sequence[Piece], count: int, *, direct: bool) -> Appended | None:
+        """SegmentWriter.append, with the pen where that can do it."""
+        job = self._writer.job(records, direct=direct) if self._pen is not None else None
+        if self._pen is not None and job is not None:
+            size, number = await self._pen.write(job)
+            if not number:
+                return self._writer.written(records, count, size)
+            if size:
+                error = OSError(number, os.strerror(number))
+                return await self._run_in_thread(self._writer.written, records, count, size, error)
+            # Nothing is written: `append` finds out why.
+        return await self._run_in_thread(partial(self._writer.append, records, count, direct=direct))
 
     def _lose(self, records: int, size: int, reason: DropReason, error: Exception | None = None) -> None:
         self._ledger.lose(records, size, reason)
@@ -299,3 +351,22 @@ class LogWorker:
 def _is_damaged(error: OSError | None) -> bool:
     """Whether another file may fare better than this one: anything but a lack of room."""
     return error is not None and error.errno not in (errno.ENOSPC, errno.EDQUOT)
+
+
+class _Portion:
+    """What is written at once."""
+
+    def __init__(self) -> None:
+        self.pieces: list[Piece] = []
+        self.records = 0
+        self.size_bytes = 0
+        self.ending: list[Bundle] = []
+        """Those whose last record is in it."""
+        self.waiting: list[Spooled] = []
+        """Those who are told once it is written."""
+
+    def add(self, records: Records) -> None:
+        """Add records."""
+        self.pieces.append(records.content)
+        self.records += records.number
+        self.size_bytes += len(records.content)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from hushar.features.vectorize import kernel_problem, make_vectorizer
+from hushar.inference.splice import Splice
+from hushar.records import own_bytes
 
 SCRIPT = Path(__file__).resolve().parent.parent.parent / "scripts" / "fuzz_kernel.py"
 NOT_BUILT = "needs tool: a C compiler; `pip install -e .` where one is builds hushar's compiled parts"
@@ -90,6 +92,47 @@ def test_it_notices_a_kernel_that_is_wrong(fuzzer, monkeypatch, fault):
     with pytest.raises((fuzzer.Difference, ValueError)) as caught:
         fuzzer.fuzz(20_000, seed=1)
     assert caught.value.__notes__[0].startswith("in the round of seed ")
+
+
+class WrongInDrafts:
+    """A splice that is wrong about one thing where records go into a draft."""
+
+    def __init__(self, right, fault):
+        self._right = right.whole
+        self._fault = fault
+        self.splice = Splice(self.whole, right.part)
+
+    def whole(self, messages, rows, scores, log, draft=None):
+        responses, records = self._right(messages, rows, scores, log, draft)
+        if draft is None or not records:
+            return responses, records
+        in_draft, end = records[0] is draft, draft.at + draft.size * (records[0] is draft)
+        if self._fault == "after" and end < len(draft.memory):
+            draft.memory[end] ^= 1
+        if self._fault == "before" and draft.at:
+            draft.memory[draft.at - 1] ^= 1
+        if self._fault == "record" and in_draft:
+            draft.memory[end - 1] ^= 1
+        if self._fault == "size" and in_draft:
+            draft.size -= 1
+        if self._fault == "taken" and in_draft:
+            draft.book(len(messages), draft.size)
+        if self._fault == "bytes":
+            records = own_bytes(records)
+        if self._fault == "response":
+            responses = responses[::-1]
+        return responses, records
+
+
+@pytest.mark.parametrize("fault", ["after", "before", "record", "size", "taken", "bytes", "response"])
+@pytest.mark.parametrize("kernel", [pytest.param("compiled", marks=needs_kernel), "readable"])
+def test_it_notices_drafts_that_are_wrong(fuzzer, monkeypatch, kernel, fault):
+    right = fuzzer.splicing.twins()
+    wrong = {**right, kernel: WrongInDrafts(right[kernel], fault).splice}
+    monkeypatch.setattr(fuzzer.splicing, "twins", lambda: wrong)
+    monkeypatch.setattr(fuzzer.splicing.splice, "READABLE", wrong["readable"])
+    with pytest.raises(fuzzer.Difference, match=f"{kernel} splice, .* draft: messages"):
+        fuzzer.fuzz(20_000, seed=1, kernel="reference")
 
 
 def test_a_difference_is_made_small_and_shown(fuzzer, monkeypatch, capsys):

@@ -207,18 +207,23 @@ class Stage:
         offload="never",
         concurrency=1,
         privacy=None,
+        splice=None,
+        outlet=None,
+        drafting=None,
         **limits,
     ):
+        """`outlet`: a log in the place of the one that keeps what it is given."""
         self.runtime = Doubling()
         self.vectorizer = OneColumn()
         self.out = Out(takes_log)
         model = ServedModel(self.runtime, "model", "v1")
-        self.scorer = Scorer(self.vectorizer, model, logged=logged, privacy=privacy)
+        self.scorer = Scorer(self.vectorizer, model, logged=logged, privacy=privacy, splice=splice)
         answering = Answering(
             self.out.refuse,
             self.out.reply_all,
             self.out.metrics.append,
-            self.out.log if logged else None,
+            (outlet or self.out.log) if logged else None,
+            drafting,
             when_spooled=spooled,
         )
         limits = BatcherLimits(**{"max_rows": 100, "max_call_rows": 1000, **limits})

@@ -3,6 +3,7 @@
 import os
 import random
 import time
+from pathlib import Path
 
 import pytest
 from promisekit.calling import Load, eventually
@@ -14,6 +15,8 @@ KILLS = int(os.environ.get("PROMISE_KILLS", "3"))
 """For CI; PROMISE_KILLS=50 takes a minute or two."""
 CHANNEL_SECONDS = 2.0
 """What may be lost with "queued" was answered so shortly before a life's last answer: some 25 ms."""
+
+MIB = 1 << 20
 
 
 def seconds_before_the_end(load, request_ids):
@@ -53,6 +56,52 @@ def test_sigkill_at_any_moment_loses_nothing_that_was_spooled(acknowledge, compr
     verified = service.run("logs", "verify", aws.uri)
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert verified.stdout.splitlines()[-1] == f"complete: {len(ids)} batches"
+
+
+def writes_directly(pid):
+    """Whether a file of the spool is open for writing past the page cache."""
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            if link.readlink().name.endswith(".open"):
+                flags = link.parent.with_name("fdinfo").joinpath(link.name).read_text().split("flags:")[1]
+                if int(flags.split()[0], 8) & os.O_DIRECT:
+                    return True
+        except FileNotFoundError:
+            # Closed meanwhile.
+            continue
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/fdinfo").exists(), reason="there is no /proc/PID/fdinfo")
+@pytest.mark.parametrize("acknowledge", ["spooled", "queued"])
+def test_sigkill_in_the_middle_of_writing_much_loses_nothing_that_was_spooled(acknowledge, serve, aws):
+    """Where records go to the disk directly, from the memory in which they were made: a write of several
+    parts, of which any number may be there."""
+    chance = random.Random(acknowledge)
+    service = serve(aws.uri, log={"acknowledge": acknowledge, "rotate_bytes": 4 * MIB})
+    seen = 0
+    with Load(lambda: service.address, pause=0, ballast="x" * 40_000) as load:
+        for _ in range(KILLS):
+            load.wait_for_answers(chance.choice([100, 150, 200]))
+            seen += writes_directly(service.process.pid)
+            time.sleep(chance.random() * 0.1)
+            service.kill()
+            service.start()
+        load.wait_for_answers(50)
+        load.stop()
+    assert service.terminate() == 0, service.lines
+    ids = aws.store.ids()
+    assert twice(ids) == {}
+    lost = missing(load.answered, ids)
+    if acknowledge == "spooled":
+        assert lost == []
+    else:
+        assert [seconds for seconds in seconds_before_the_end(load, lost) if seconds > CHANNEL_SECONDS] == []
+    assert service.segments() == []
+    verified = service.run("logs", "verify", aws.uri)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    if not seen:
+        pytest.skip("the file system of the temporary directory does not write directly")
 
 
 def test_sigkill_between_a_delivery_and_its_answer_leaves_every_object_once(serve, aws):

@@ -4,6 +4,7 @@ In line, because a virtual clock must not jump while a thread writes.
 """
 
 import errno
+import fcntl
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import pytest
 import trio
 
 from hushar.proto import structs_pb2
+from hushar.sidecars.appending import Job
 from hushar.sidecars.log import LogSidecar
 from hushar.sidecars.segment import FileOperations, SegmentIdentity
 from hushar.sidecars.settings import LogSettings
@@ -81,6 +83,72 @@ class Disk:
             raise OSError(self.sync_error, os.strerror(self.sync_error))
 
 
+def is_direct(descriptor: int) -> bool:
+    """Whether writes to it go past the page cache."""
+    return bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & getattr(os, "O_DIRECT", 0))
+
+
+@dataclass
+class FakePen:
+    """A pen whose thread is a few lines of Python, in line, on a disk that can fail; one of `PenCase`."""
+
+    disk: Disk
+    done: list[tuple[int, int, bool]] = field(default_factory=list)
+    """Of each job: bytes, errno, and whether any of it was to go directly."""
+    crashes: int = 0
+    """So many jobs fail in a way that nothing is made for, before they begin."""
+    closed: bool = False
+
+    async def write(self, job: Job) -> tuple[int, int]:
+        assert not self.closed
+        if self.crashes:
+            self.crashes -= 1
+            raise RuntimeError("no pen for that")
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        written, number = self._write(job)
+        direct = any(is_direct(descriptor) for descriptor, _ in job.steps)
+        self.done.append((written, number, direct))
+        return written, number
+
+    def _write(self, job: Job) -> tuple[int, int]:
+        written = 0
+        if not os.fstat(job.file).st_nlink:
+            return 0, errno.ENOENT
+        size = sum(len(data) for _, data in job.steps)
+        if job.min_free_bytes and self.disk.free < job.min_free_bytes + size:
+            return 0, errno.ENOSPC
+        try:
+            for descriptor, data in job.steps:
+                rest = memoryview(data)
+                while rest:
+                    count = self.disk.write(descriptor, rest)
+                    written += count
+                    rest = rest[count:]
+        except OSError as error:
+            return written, error.errno
+        return written, 0
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class PenCase:
+    """Where the workers take their pens from."""
+
+    disk: Disk
+    pens: list[FakePen] = field(default_factory=list)
+
+    def __call__(self) -> FakePen:
+        self.pens.append(FakePen(self.disk))
+        return self.pens[-1]
+
+    @property
+    def done(self) -> list[tuple[int, int, bool]]:
+        """Of all pens."""
+        return [job for pen in self.pens for job in pen.done]
+
+
 @dataclass
 class Bench:
     """A log sidecar with a sink in memory, a disk that can fail, and a wall clock of its own."""
@@ -92,9 +160,11 @@ class Bench:
     gather_seconds: float = 0.0
     first_seconds: float = math.inf
     instance: str = "test-1"
+    pens: PenCase | None = None
+    """None: everything is written in threads."""
 
     def sidecar(self, **settings: object) -> LogSidecar:
-        return LogSidecar(
+        sidecar = LogSidecar(
             LogSettings(**({"spool_min_free_bytes": 0, "fsync": "never"} | settings)),
             self.sink,
             self.spool,
@@ -106,6 +176,9 @@ class Bench:
             gather_seconds=self.gather_seconds,
             first_seconds=self.first_seconds,
         )
+        if self.pens is not None:
+            sidecar._pen = self.pens
+        return sidecar
 
     @asynccontextmanager
     async def running(self, sidecar: LogSidecar) -> Iterator[LogSidecar]:
@@ -172,6 +245,13 @@ def disk() -> Disk:
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path / "spool")
+
+
+@pytest.fixture
+def pens(bench: Bench) -> PenCase:
+    """The bench's workers write with these."""
+    bench.pens = PenCase(bench.disk)
+    return bench.pens
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """Run by test_failure_matrix: five megabytes of records for a spool on a disk of one, with a sink that is
-down meanwhile. Prints, as JSON, what became of them.
+down meanwhile. Prints, as JSON, what became of them, and what the pens have met with.
 
-    python full_disk.py DIRECTORY COMPRESSION
+    python full_disk.py DIRECTORY COMPRESSION ROTATE_BYTES
 """
 
+import errno
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from random import Random
 
@@ -15,11 +17,30 @@ from hushar.errors import SinkError
 from hushar.records import LogBatch
 from hushar.sidecars.ledger import DropReason
 from hushar.sidecars.log import LogSidecar
+from hushar.sidecars.pen import Pen
 from hushar.sidecars.settings import LogSettings
 from hushar.testing import MemoryLogSink, log_record
 
 
-async def main(directory: Path, compression: str) -> dict[str, object]:
+def watch_pens() -> Counter[str]:
+    """How often a pen has written all, a part, or nothing, by the name of the error if there was one."""
+    met: Counter[str] = Counter()
+    write = Pen.write
+
+    async def watched(pen, job):
+        size, number = await write(pen, job)
+        if number:
+            met[f"{'part' if size else 'nothing'}: {errno.errorcode[number]}"] += 1
+        else:
+            met["all"] += 1
+        return size, number
+
+    Pen.write = watched
+    return met
+
+
+async def main(directory: Path, compression: str, rotate_bytes: int) -> dict[str, object]:
+    pens = watch_pens()
     sink = MemoryLogSink()
     down = [True]
 
@@ -30,8 +51,8 @@ async def main(directory: Path, compression: str) -> dict[str, object]:
 
     sink.deliver = deliver_if_up
     settings = LogSettings(
-        workers=2, rotate_bytes=100_000, spool_min_free_bytes=0, compression=compression, drain_seconds=60,
-        retry_min_seconds=0.01, retry_max_seconds=0.05,
+        workers=2, rotate_bytes=rotate_bytes, spool_min_free_bytes=0, compression=compression,
+        retry_min_seconds=0.01, retry_max_seconds=0.05, drain_seconds=60,
     )  # fmt: skip
     sidecar = LogSidecar(settings, sink, directory / "spool", instance="full")
     noise = Random(3)
@@ -49,6 +70,7 @@ async def main(directory: Path, compression: str) -> dict[str, object]:
         sidecar.close()
     now = sidecar.statistics()
     return {
+        "pens": pens,
         "disk_full": now.dropped_records[DropReason.DISK_FULL],
         "delivered": now.delivered_records,
         "spooled": now.spooled_records,
@@ -66,4 +88,4 @@ async def until(reached) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(trio.run(main, Path(sys.argv[1]), sys.argv[2])))
+    sys.stdout.write(json.dumps(trio.run(main, Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))))

@@ -25,6 +25,7 @@ from hushar.logreading.completeness import Completeness, FileCount
 from hushar.logreading.partitions import Window
 from hushar.proto import structs_pb2
 from hushar.records import LogBatch
+from hushar.sidecars import pen
 from hushar.sidecars.ledger import DropReason
 from hushar.sidecars.offline import deliver_left
 from hushar.sidecars.settings import LogSettings
@@ -260,16 +261,18 @@ async def test_a_disk_that_fails_is_served_on_and_what_was_spooled_is_there(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("compression", ["none", "gzip"])
-def test_a_disk_that_is_really_full(tmp_path, compression):
-    """A spool on a file system of one megabyte, with threads and real errors. Mounted in a process of its
-    own, with which it goes again, whatever becomes of that."""
-    shell = 'mount -t tmpfs -o size=1m tmpfs "$1" && exec "$2" "$3" "$1" "$4"'
+@pytest.mark.parametrize(
+    ("compression", "rotate_bytes"), [("none", 100_000), ("gzip", 100_000), ("none", 5_000_000)]
+)
+def test_a_disk_that_is_really_full(tmp_path, compression, rotate_bytes):
+    """A spool on a file system of one megabyte, with threads, pens and real errors. Mounted in a process of
+    its own, with which it goes again, whatever becomes of that."""
+    shell = 'mount -t tmpfs -o size=1m tmpfs "$1" && exec "$2" "$3" "$1" "$4" "$5"'
     alone = ["unshare", "--user", "--map-root-user", "--mount"]
     if shutil.which("unshare") is None or subprocess.run([*alone, "true"], check=False).returncode:
         pytest.skip("a process cannot have mounts of its own here")
     program = Path(__file__).with_name("full_disk.py")
-    arguments = [str(tmp_path), sys.executable, str(program), compression]
+    arguments = [str(tmp_path), sys.executable, str(program), compression, str(rotate_bytes)]
     done = subprocess.run(
         [*alone, "sh", "-c", shell, "sh", *arguments],
         capture_output=True,
@@ -286,6 +289,11 @@ def test_a_disk_that_is_really_full(tmp_path, compression):
     # There was room again for the last ten.
     assert set(range(500, 510)) <= set(found["ids"])
     assert found["left"] == ["lock"]
+    if pen._pen is not None:
+        # It has found out, and what it had written was dealt with.
+        assert found["pens"]["all"] > 0
+        assert any(found["pens"].get(f"{how}: ENOSPC") for how in ("part", "nothing"))
+        assert found["pens"].keys() <= {"all", "part: ENOSPC", "nothing: ENOSPC"}
 
 
 async def test_a_sink_that_is_down_holds_no_memory(autojump_clock, bench, faulty, record):

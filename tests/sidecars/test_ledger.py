@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from hushar.drafts import Draft
 from hushar.sidecars.ledger import DropReason, Ledger
 from hushar.sidecars.segment import CLOSING_BYTES, SegmentIdentity, stored_segment
 
@@ -17,6 +18,13 @@ UUID = "0b2f1a52-7c53-4c34-9d3b-1f3f2d0c9a11"
 def stored(number: int, *, batches: int = 1, size: int = 10, worker: int = 1):
     identity = SegmentIdentity("host", worker, number, 0, UUID, number * 1_000_000)
     return stored_segment(Path(f"w{worker}s{number}"), identity, batches, size)
+
+
+def enqueue(ledger: Ledger, records: int, size: int) -> None:
+    """As the outlet does."""
+    draft = Draft(memoryview(bytes(size)))
+    ledger.watch(draft)
+    draft.book(records, size)
 
 
 class Books(RuleBasedStateMachine):
@@ -31,7 +39,7 @@ class Books(RuleBasedStateMachine):
 
     @rule(records=st.integers(1, 5), size=st.integers(1, 100))
     def enqueue(self, records, size):
-        self.ledger.enqueue(records, size)
+        enqueue(self.ledger, records, size)
         self.queued.append((records, size))
 
     @rule(records=st.integers(1, 5))
@@ -147,7 +155,7 @@ class TestTaking:
 
     def test_the_oldest_is_left_alone_if_it_is_not_old_enough(self):
         ledger = Ledger(1)
-        ledger.enqueue(1, 10)
+        enqueue(ledger, 1, 10)
         ledger.append(1, 1, 10, 5.0)
         ledger.close(1, stored(1))
         assert ledger.take_oldest(5.0) is None
@@ -179,7 +187,7 @@ class TestTaking:
     def test_an_end_marker_is_delivered_before_the_segment_that_is_closed_after_it(self):
         ledger = Ledger(1)
         end, last = stored(3, batches=0), stored(2)
-        ledger.enqueue(1, 10)
+        enqueue(ledger, 1, 10)
         ledger.append(1, 1, 10, 1.0)
         ledger.end(1, end, 2.0)
         ledger.close(1, last)
@@ -201,7 +209,7 @@ class TestRoom:
     def test_what_dropping_could_make_room_for_is_known_before_anything_is_dropped(self):
         ledger = Ledger(1)
         limit = 100 + CLOSING_BYTES
-        ledger.enqueue(1, 30)
+        enqueue(ledger, 1, 30)
         ledger.append(1, 1, 30, 1.0)
         for number in (1, 2):
             ledger.find(stored(number, size=20))
@@ -214,7 +222,7 @@ class TestRoom:
 
     def test_open_and_closed_segments_count(self):
         ledger = Ledger(1)
-        ledger.enqueue(1, 30)
+        enqueue(ledger, 1, 30)
         ledger.append(1, 1, 30, 1.0)
         ledger.find(stored(1, size=50))
         assert ledger.spool_bytes == 80
@@ -225,7 +233,7 @@ class TestRoom:
 def test_the_age_of_the_spool_is_that_of_its_oldest_segment():
     ledger = Ledger(2)
     assert ledger.oldest_seconds(100.0) == 0
-    ledger.enqueue(1, 1)
+    enqueue(ledger, 1, 1)
     ledger.append(1, 1, 1, 90.0)
     assert ledger.oldest_seconds(100.0) == 10
     ledger.find(stored(1, worker=2), 80.0)

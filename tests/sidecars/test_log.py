@@ -16,6 +16,7 @@ from trio.testing import wait_all_tasks_blocked
 from hushar.errors import ConfigurationError, Problem, SinkError
 from hushar.proto import structs_pb2
 from hushar.records import LogBatch
+from hushar.sidecars.bundles import LARGE_BYTES
 from hushar.sidecars.ledger import DropReason
 from hushar.sidecars.log import LogSidecar
 from hushar.sidecars.recovery import recover
@@ -148,6 +149,22 @@ class TestEnd:
         sidecar = bench.sidecar()
         async with bench.running(sidecar):
             pass
+        assert not sidecar.outlet(LogBatch((record("late"),)))
+        assert sidecar.statistics().dropped_records[DropReason.QUEUE_FULL] == 1
+        assert is_balanced(sidecar)
+
+    async def test_what_nobody_takes_any_more_is_not_added_to(
+        self, autojump_clock, bench, record, is_balanced
+    ):
+        """A response that waits for the spool would never leave."""
+        sidecar = bench.sidecar()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(sidecar.run)
+            # The first is handed over, the last stays in the channel.
+            for padding in (0, LARGE_BYTES, 0):
+                assert sidecar.outlet(LogBatch((record("a", padding=padding),)))
+            nursery.cancel_scope.cancel()
+        assert not sidecar.outlet.draft.take(1)
         assert not sidecar.outlet(LogBatch((record("late"),)))
         assert sidecar.statistics().dropped_records[DropReason.QUEUE_FULL] == 1
         assert is_balanced(sidecar)

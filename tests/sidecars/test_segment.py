@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hushar.proto import structs_pb2
-from hushar.sidecars.appending import Stage
+from hushar.sidecars.appending import BLOCK_BYTES, DIRECT_BYTES, Stage
 from hushar.sidecars.segment import (
     INSTANCE_LENGTH,
+    Appended,
     FileOperations,
     OpenSegment,
     SegmentIdentity,
@@ -19,6 +20,7 @@ from hushar.sidecars.segment import (
     instance_name,
     parse_name,
 )
+from hushar.sidecars.spool import SegmentWriter
 
 UUID = "0b2f1a52-7c53-4c34-9d3b-1f3f2d0c9a11"
 
@@ -286,3 +288,156 @@ class TestJoinedRecords:
         assert (appended.records, opened.batches) == (whole, whole)
         assert ids(opened.path.read_bytes()) == ["a", "b", "c"][:whole]
         opened.abandon()
+
+
+class TestWritten:
+    """What a pen has written, as far as it has come."""
+
+    LARGE = DIRECT_BYTES + 2 * BLOCK_BYTES
+
+    @pytest.fixture
+    def put(self, opened):
+        """put(records, steps written whole, bytes of the next one, errno): as a pen that comes so far."""
+
+        def put(records, whole=1000, part=0, number=0, *, count=0, direct=True):
+            steps = opened.steps(records, direct=direct)
+            assert steps is not None
+            written = 0
+            for index, (descriptor, data) in enumerate(steps):
+                if index > whole:
+                    break
+                written += os.write(descriptor, data if index < whole else data[:part])
+            error = OSError(number, os.strerror(number)) if number else None
+            return opened.written(records, count or len(records), written, error)
+
+        yield put
+        opened.abandon()
+
+    @pytest.fixture
+    def large(self, opened, record):
+        """Make a piece of large records that lies as the disk wants it."""
+
+        def make(*names):
+            memory = Stage().view
+            content = b"".join(record(name, padding=self.LARGE) for name in names)
+            skew = opened.size_bytes % BLOCK_BYTES
+            memory[skew : skew + len(content)] = content
+            return memory[skew : skew + len(content)]
+
+        assert opened.append([make("first")]).error is None
+        if len(opened.steps([make("probe")], direct=True)) != 3:
+            pytest.skip("the file system of the temporary directory does not write directly")
+        return make
+
+    def test_all_of_it(self, opened, put, record, ids):
+        records = [record("a"), record("b"), record("c")]
+        size = sum(map(len, records))
+        assert put(records) == (Appended(3, size))
+        assert (opened.batches, opened.size_bytes, opened.unsynced) == (3, size, True)
+        assert put([b"".join(records)], count=3) == Appended(3, size)
+        assert (opened.batches, opened.size_bytes) == (6, 2 * size)
+        assert ids(opened.path.read_bytes()) == [*"abcabc"]
+
+    @pytest.mark.parametrize("joined", [False, True])
+    @pytest.mark.parametrize("room", range(15))
+    def test_of_what_breaks_off_the_whole_ones_stay_and_no_byte_of_the_torn_one(
+        self, opened, put, record, ids, room, joined
+    ):
+        assert put([record("first")]).error is None
+        records = [record(name) for name in "abc"]
+        size = len(records[0])
+        if joined:
+            appended = put([b"".join(records)], 0, room, errno.ENOSPC, count=3)
+        else:
+            appended = put(records, room // size, room % size, errno.ENOSPC)
+        whole = room // size
+        assert (appended.records, appended.size_bytes) == (whole, whole * size)
+        assert appended.error.errno == errno.ENOSPC
+        assert (opened.batches, opened.size_bytes) == (1 + whole, (1 + whole) * size + len("first") - 1)
+        assert put([record("later")]).error is None
+        assert ids(opened.path.read_bytes()) == ["first", *["a", "b", "c"][:whole], "later"]
+
+    def test_what_cannot_be_cut_off_is_admitted(self, opened, put, disk, record):
+        disk.truncate_error = errno.EIO
+        assert put([record("a"), record("b")], 1, 2, errno.EIO).records == 1
+        assert opened.torn
+
+    @pytest.mark.parametrize("part", [0, 1, 3, -1], ids=["nothing", "a block", "blocks", "all but a block"])
+    def test_what_only_direct_writing_refuses_goes_on_through_the_page_cache(
+        self, opened, put, large, record, ids, part
+    ):
+        """As a file system says no to the rest of a write of which it has taken a part."""
+        pieces = [large("one", "two"), record("three", padding=10_000), record("four")]
+        appended = put(pieces, 1, part * BLOCK_BYTES, errno.EINVAL, count=4)
+        assert (appended.records, appended.error) == (4, None)
+        assert ids(opened.path.read_bytes()) == ["first", "one", "two", "three", "four"]
+        assert opened.size_bytes == opened.path.stat().st_size
+        # It is not asked again, and nothing has to lie anywhere for it.
+        last = bytes(large("last"))
+        assert opened.steps([last], direct=True) == [(opened.descriptor, last)]
+        assert put([last]).error is None
+        assert ids(opened.path.read_bytes())[-1] == "last"
+
+    @pytest.mark.parametrize("room", [0, 1, 100, LARGE, 2 * LARGE])
+    def test_also_that_may_break_off(self, opened, put, large, disk, ids, room):
+        pieces = [large("one", "two", "three")]
+        size, before = len(pieces[0]) // 3, opened.size_bytes
+        disk.room = room
+        appended = put(pieces, 1, BLOCK_BYTES, errno.EINVAL, count=3)
+        arrived = -before % BLOCK_BYTES + BLOCK_BYTES + room
+        whole = ["one", "two", "three"][: arrived // size]
+        assert (appended.records, appended.error.errno) == (len(whole), errno.ENOSPC)
+        assert ids(opened.path.read_bytes()) == ["first", *whole]
+        assert opened.size_bytes == before + appended.size_bytes == opened.path.stat().st_size
+        disk.room = None
+        assert opened.append([large("later")]).error is None
+        assert ids(opened.path.read_bytes()) == ["first", *whole, "later"]
+
+    def test_an_error_that_is_not_about_alignment_is_the_end_of_it(self, opened, put, large, ids):
+        one = large("one")
+        appended = put([one], 1, BLOCK_BYTES, errno.EIO)
+        assert (appended.records, appended.error.errno) == (0, errno.EIO)
+        assert ids(opened.path.read_bytes()) == ["first"]
+        assert len(opened.steps([large("two")], direct=True)) == 3
+
+
+class TestJobs:
+    """What a worker's writer has for a pen."""
+
+    @pytest.fixture
+    def writer(self, tmp_path, disk):
+        writer = SegmentWriter(tmp_path, "host", 1, min_free_bytes=17, files=disk.files)
+        yield writer
+        writer.abandon()
+
+    def test_none_without_a_segment(self, writer, record):
+        assert writer.job([record("a")], direct=True) is None
+        writer.append([record("a")])
+        assert writer.job([record("a")], direct=True) is not None
+        writer.close(sync=False)
+        assert writer.job([record("a")], direct=True) is None
+
+    def test_it_says_which_file_and_how_much_must_stay_free(self, writer, record, tmp_path):
+        writer.append([record("a")])
+        (path,) = tmp_path.iterdir()
+        file, least, steps = writer.job([record("b")], direct=True)
+        assert os.path.samestat(os.fstat(file), path.stat())
+        assert least == 17
+        assert steps == [(file, record("b"))]
+
+    def test_what_was_written_is_in_the_segment_and_in_its_info(self, writer, record):
+        writer.append([record("a")])
+        for name in "bc":
+            for descriptor, data in writer.job([record(name)], direct=True).steps:
+                os.write(descriptor, data)
+            assert writer.written([record(name)], 1, len(record(name))) == Appended(1, len(record(name)))
+        assert (writer.size_bytes, writer.unsynced) == (3 * len(record("a")), True)
+        logs = structs_pb2.InferenceLogs.FromString(writer.close(sync=False).segment.path.read_bytes())
+        assert [batch.request_id for batch in logs.inferenceLogBatches] == [*"abc"]
+        assert logs.segment_info[0].batches == 3
+
+    def test_much_that_lies_elsewhere_is_no_job(self, writer, record):
+        writer.append([record("a")])
+        large = record("b", padding=DIRECT_BYTES + 2 * BLOCK_BYTES)
+        assert writer.job([large], direct=True) is None
+        assert writer.job([large], direct=False) is not None

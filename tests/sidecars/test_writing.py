@@ -111,6 +111,35 @@ class TestAppending:
             await wait_all_tasks_blocked()
         assert told == [("first", ["a", "b"]), ("second", ["a", "b", "c"])]
 
+    async def test_a_batch_is_not_told_with_a_later_one_of_its_bundle(
+        self, autojump_clock, bench, record, monkeypatch
+    ):
+        """Where a segment ends is foreseen when a bundle is begun, and may be foreseen wrongly."""
+        size, writes, told = len(record("0")), [], []
+        write = bench.disk.write
+        bench.disk.write = lambda descriptor, data: writes.append(data) or write(descriptor, data)
+        sidecar = bench.sidecar(rotate_bytes=2 * size)
+        monkeypatch.setattr(sidecar.outlet, "_segment_bytes", 2**30)
+        async with bench.running(sidecar):
+            sidecar.outlet(LogBatch((record("0"),)))
+            await wait_all_tasks_blocked()
+            writes.clear()
+            for name in "1234":
+                sidecar.outlet(LogBatch((record(name),), lambda name=name: told.append((name, len(writes)))))
+            await wait_all_tasks_blocked()
+        # One for each segment, and one for its SegmentInfo when it is closed.
+        assert told == [("1", 2), ("2", 4), ("3", 4), ("4", 5)]
+        assert bench.delivered == [["0", "1"], ["2", "3"], ["4"]]
+
+    async def test_what_gathers_does_not_fill_a_small_channel(self, autojump_clock, bench, record):
+        """However long the gathering of a large one."""
+        bench.gather_seconds = 64.0
+        async with bench.running(bench.sidecar(queue_bytes=2**20)) as sidecar:
+            for name in "ab":
+                sidecar.outlet(LogBatch((record(name),)))
+                await trio.sleep(1.1)
+            assert sidecar.statistics().queued_bytes == 0
+
     async def test_a_batch_whose_records_are_lost_is_told_too(self, autojump_clock, bench, record):
         told = []
         async with bench.running(bench.sidecar()) as sidecar:

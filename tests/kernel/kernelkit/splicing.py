@@ -1,8 +1,11 @@
 """What responses and log records must be, by protobuf: serialized by it, or read back by it."""
 
+import ctypes
+
 import numpy as np
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from hushar.drafts import Draft, ReadableDraft
 from hushar.inference import splice
 from hushar.records import each_record
 from kernelkit import schema
@@ -18,6 +21,22 @@ def twins():
     """The implementations of splicing by name: the readable one, and the compiled one where it is built."""
     compiled = splice.choose("cython")
     return {"readable": splice.READABLE} | ({} if compiled is splice.READABLE else {"compiled": compiled})
+
+
+def draft_types():
+    """The implementations of drafts by name, likewise."""
+    return {"readable": ReadableDraft} | ({} if Draft is ReadableDraft else {"compiled": Draft})
+
+
+def with_drafts():
+    """(a splice, a type of draft) by their names: those that go together. Compiled code writes into compiled
+    drafts only."""
+    return {
+        f"{name} splice, {draft_name} draft": (each, draft_type)
+        for name, each in twins().items()
+        for draft_name, draft_type in draft_types().items()
+        if (name, draft_name) != ("compiled", "readable")
+    }
 
 
 def in_slices(implementation, message, scores, log, sizes, privacy=None):
@@ -42,8 +61,21 @@ def scores_for(random, rows, columns):
 
 def logged(random, messages):
     """What a log record has besides rows and scores."""
-    model_id, version = random.choice(((b"model", b"0123abcd"), (b"", b""), ("modèle".encode() * 30, b"v")))
-    return splice.Logged(model_id, version, [random.choice(RECEIVED) for _ in messages])
+    model_id, version = random.choice(
+        (
+            (b"model", b"0123abcd"),
+            (b"", b""),
+            ("modèle".encode() * 30, b"v"),
+            (b"m" * random.randint(0, 40), b"v" * random.randint(0, 300)),
+        )
+    )
+    # Calls that came together, or most of them, or each alone.
+    changing = random.choice((0.0, 0.2, 1.0))
+    received = [random.choice(RECEIVED)]
+    while len(received) < len(messages):
+        same = received[-1]
+        received.append(random.choice(RECEIVED) if random.random() < changing else same)
+    return splice.Logged(model_id, version, received[: len(messages)])
 
 
 def response(request, scores):
@@ -132,6 +164,68 @@ def _made(implementation, messages, rows, scores, log):
     return responses, each_record(pieces, len(messages) if log else 0)
 
 
+def memory_of(content):
+    """Memory with that content that ends where it does: the sanitizer sees a step beyond it."""
+    memory = memoryview((ctypes.c_ubyte * len(content))()).cast("B")
+    memory[:] = content
+    return memory
+
+
+def draft_problem(implementation, draft_type, arguments, *, before, more):
+    """What is wrong with records that are spliced into a draft, or None.
+
+    `arguments`: of `spliced`, without a draft. The draft begins after `before` bytes of its memory, and has
+    room for `more` bytes than the records have; with less than none they have no room.
+    """
+    responses, pieces = implementation.whole(*arguments)
+    content = b"".join(pieces)
+    room = max(0, len(content) + more)
+    around = (bytes(range(251)) * ((before + room) // 251 + 1))[: before + room]
+    memory = memory_of(around)
+    draft = draft_type(memory, before)
+    draft.size = unset = 2**40
+    made_responses, made = implementation.whole(*arguments, draft)
+    shown = f"{len(content)} bytes of records with {before} before and room for {room}"
+    if made_responses != responses:
+        return f"{shown}: other responses"
+    if bool(pieces) and (made[0] is draft) != (len(content) <= room):
+        return f"{shown}: the draft is {'not ' * (made[0] is not draft)}used"
+    if draft.size != (len(content) if draft in made else unset):
+        return f"{shown}: the draft has {draft.size}"
+    if [bytes(piece) for piece in made] != pieces:
+        return f"{shown}: other records"
+    end = before + len(content) * (draft in made)
+    if bytes(memory) != around[:before] + content[: end - before] + around[end:]:
+        return f"{shown}: something else was written over"
+    if (draft.at, draft.records, draft.batches) != (before, 0, 0):
+        return f"{shown}: it was taken, by nobody"
+    return None
+
+
+def drafts_problem(random, messages, rows, scores, log, *, readable):
+    """What is wrong with the records of some of the messages, spliced into drafts; or None."""
+    ends = np.cumsum([0, *rows])
+    for name, (implementation, draft_type) in with_drafts().items():
+        if not readable and implementation is splice.READABLE:
+            continue
+        for count in (random.randint(1, 5), random.randint(1, len(messages) + 1)):
+            start = random.randrange(len(messages) + 1)
+            part = slice(start, start + count)
+            own = log and splice.Logged(log.model_id, log.model_version, log.received[part])
+            own_scores = scores[ends[start] : ends[min(start + count, len(messages))]]
+            wrong = draft_problem(
+                implementation,
+                draft_type,
+                (messages[part], rows[part], own_scores, own),
+                before=random.choice((0, 1, random.randint(0, 5000))),
+                more=random.choice((0, 0, -1, 1, 300)),
+            )
+            if wrong is not None:
+                shown = [message.hex() for message in messages[part]]
+                return f"{name}: messages {start} and {count - 1} more: {wrong}\n{shown[:5]}"
+    return None
+
+
 def problem(random, messages, *, readable=True):
     """What is wrong with the responses and records of messages that decode, made in one pass; or None.
 
@@ -158,6 +252,9 @@ def problem(random, messages, *, readable=True):
             sliced = in_slices(implementations[name], messages[index], own, alone, sizes)
             if sliced != (responses[index], records[index : index + 1]):
                 return f"{name}: {messages[index].hex()}\nin slices of {sizes}: {sliced}"
+    wrong = drafts_problem(random, messages, rows, scores, log, readable=readable)
+    if wrong is not None:
+        return wrong
     if not readable:
         return None
     for name, (responses, records) in made.items():
