@@ -35,8 +35,8 @@ WRITE_BYTES = 8 * 1024 * 1024
 """With so many in hand no more is taken from the channel; they count as in it until they are written."""
 GATHER_SECONDS = 0.025
 """How long records gather for one write where no response waits for it: a write costs a hop to a thread."""
-GATHERED_BYTES = 8 * 1024 * 1024
-"""With so many in the channel a write is worth its hop."""
+GATHERED_BYTES = 2 * 1024 * 1024
+"""With so many in the channel nothing gathers: a disk that can hardly keep up must not rest."""
 GATHERING_BYTES = 64 * 1024 * 1024
 """A channel with less room is written so much sooner."""
 SPARE = 16
