@@ -155,7 +155,8 @@ cdef spliced_buffer(list messages, list rows, Py_buffer* scores, log, draft):
                 continue
             if index and received[index] is received[index - 1]:
                 # Calls that came together.
-                items[index].received, items[index].tail_size = items[index - 1].received, items[index - 1].tail_size
+                items[index].received = items[index - 1].received
+                items[index].tail_size = items[index - 1].tail_size
             else:
                 items[index].received = <uint64_t> <long long> received[index]
                 items[index].tail_size = tail_size(items[index].received, &constant)
@@ -181,15 +182,18 @@ cdef make(
     cdef Py_ssize_t index, total = 0
     cdef uint8_t* to = NULL
     cdef uint8_t* place = NULL
+    cdef bint copied = False
     if constant.logged:
         for index in range(count):
             total += record_size(&items[index])
         if draft is not None and count:
             place = <uint8_t*> (<Draft?> draft).place(total)
+        # Many small steps in memory that is not near the processor take longer than many near it and a large
+        # one.
+        copied = place != NULL and total < SMALL * count
         to = place
-        if place == NULL or total < SMALL * count:
-            # One object for all: the records of a batch stay together. Many small steps in memory that is not
-            # near the processor take longer than many near it and a large one.
+        if place == NULL or copied:
+            # One object for all: the records of a batch stay together.
             records = PyBytes_FromStringAndSize(NULL, total)
             to = <uint8_t*> PyBytes_AS_STRING(records)
     for index in range(count):
@@ -201,7 +205,7 @@ cdef make(
             to += record_size(&items[index])
     with nogil:
         fill_all(items, count, table, constant, scores)
-        if place != NULL and total < SMALL * count:
+        if copied:
             memcpy(place, items[0].record, total)
     if place == NULL:
         return responses, records

@@ -131,7 +131,7 @@ class AppendedFile:
             if direct and self._may_direct and size >= DIRECT_BYTES + BLOCK_BYTES:
                 if self._direct is None or not _lies_at(piece, skew):
                     return None
-                first, last = -skew % BLOCK_BYTES, size - (size + skew) % BLOCK_BYTES
+                first, last = _blocks(0, size, skew)
                 steps.append((self.descriptor, piece[:first]))
                 steps.append((self._direct, piece[first:last]))
                 steps.append((self.descriptor, piece[last:]))
@@ -150,8 +150,7 @@ class AppendedFile:
 
     def _flush(self, data: memoryview, begin: int, end: int, *, direct: bool, skew: int = 0) -> None:
         """Write a part of `data`, which begins `skew` bytes behind the beginning of a block."""
-        first = begin + -(begin + skew) % BLOCK_BYTES
-        last = end - (end + skew) % BLOCK_BYTES
+        first, last = _blocks(begin, end, skew)
         if direct and last - first >= DIRECT_BYTES and self._open_direct():
             self._through(data[begin:first])
             begin = first + self._past(data[first:last])
@@ -192,6 +191,11 @@ class AppendedFile:
             # Also where a disk says only now that it has failed.
             if self._direct is not None:
                 os.close(self._direct)
+
+
+def _blocks(begin: int, end: int, skew: int) -> tuple[int, int]:
+    """From where to where there are whole blocks in what begins `skew` bytes behind the beginning of one."""
+    return begin + -(begin + skew) % BLOCK_BYTES, end - (end + skew) % BLOCK_BYTES
 
 
 def _lies_at(piece: Piece, skew: int) -> TypeGuard[memoryview]:

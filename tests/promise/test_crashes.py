@@ -27,6 +27,16 @@ def seconds_before_the_end(load, request_ids):
     return [last[load.served_by[request_id]] - load.answered[request_id] for request_id in request_ids]
 
 
+def assert_kept(load, ids, acknowledge):
+    """Each record once; what is missing was answered before the promise begins."""
+    assert twice(ids) == {}
+    lost = missing(load.answered, ids)
+    if acknowledge == "spooled":
+        assert lost == []
+    else:
+        assert [seconds for seconds in seconds_before_the_end(load, lost) if seconds > CHANNEL_SECONDS] == []
+
+
 @pytest.mark.parametrize(("acknowledge", "compression"), [("spooled", "none"), ("queued", "zstd")])
 def test_sigkill_at_any_moment_loses_nothing_that_was_spooled(acknowledge, compression, serve, aws):
     chance = random.Random(acknowledge)
@@ -45,12 +55,7 @@ def test_sigkill_at_any_moment_loses_nothing_that_was_spooled(acknowledge, compr
     # Not all: a segment that was closed and not compressed before a kill may have been delivered as it was.
     assert any(key.endswith(suffix) for key in aws.store.logs())
     ids = aws.store.ids()
-    assert twice(ids) == {}
-    lost = missing(load.answered, ids)
-    if acknowledge == "spooled":
-        assert lost == []
-    else:
-        assert [seconds for seconds in seconds_before_the_end(load, lost) if seconds > CHANNEL_SECONDS] == []
+    assert_kept(load, ids, acknowledge)
     assert set(load.statuses) <= {"UNAVAILABLE"}
     assert service.segments() == []
     verified = service.run("logs", "verify", aws.uri)
@@ -91,12 +96,7 @@ def test_sigkill_in_the_middle_of_writing_much_loses_nothing_that_was_spooled(ac
         load.stop()
     assert service.terminate() == 0, service.lines
     ids = aws.store.ids()
-    assert twice(ids) == {}
-    lost = missing(load.answered, ids)
-    if acknowledge == "spooled":
-        assert lost == []
-    else:
-        assert [seconds for seconds in seconds_before_the_end(load, lost) if seconds > CHANNEL_SECONDS] == []
+    assert_kept(load, ids, acknowledge)
     assert service.segments() == []
     verified = service.run("logs", "verify", aws.uri)
     assert verified.returncode == 0, verified.stdout + verified.stderr
