@@ -15,9 +15,9 @@ from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memcpy
 
 from hushar._drafts cimport Draft
+from hushar.inference._far cimport Far, begin_far, begin_here, end_far, make_room, put_far
 from hushar.inference._fields cimport (
     FIELD_1,
     FIELD_2,
@@ -29,9 +29,6 @@ from hushar.inference._fields cimport (
     put_varint,
     varint_size,
 )
-
-cdef enum:
-    SMALL = 512  # bytes of a record
 
 # `received_unix_micros` (16, varint) and `model_version` (17, length-delimited) have tags of two bytes.
 
@@ -53,7 +50,6 @@ ctypedef struct Item:
     uint64_t received
     Py_ssize_t tail_size    # of its record: what stands behind the rows
     uint8_t* response
-    uint8_t* record
 
 ctypedef struct Constant:
     bint logged
@@ -180,33 +176,25 @@ cdef make(
     cdef list responses = []
     cdef bytes made, records = b""
     cdef Py_ssize_t index, total = 0
-    cdef uint8_t* to = NULL
     cdef uint8_t* place = NULL
-    cdef bint copied = False
+    cdef uint8_t* near = NULL
     if constant.logged:
         for index in range(count):
             total += record_size(&items[index])
         if draft is not None and count:
             place = <uint8_t*> (<Draft?> draft).place(total)
-        # Many small steps in memory that is not near the processor take longer than many near it and a large
-        # one.
-        copied = place != NULL and total < SMALL * count
-        to = place
-        if place == NULL or copied:
+        if place == NULL:
             # One object for all: the records of a batch stay together.
             records = PyBytes_FromStringAndSize(NULL, total)
-            to = <uint8_t*> PyBytes_AS_STRING(records)
+            near = <uint8_t*> PyBytes_AS_STRING(records)
     for index in range(count):
         made = PyBytes_FromStringAndSize(NULL, items[index].response_size)
         items[index].response = <uint8_t*> PyBytes_AS_STRING(made)
         responses.append(made)
-        if constant.logged:
-            items[index].record = to
-            to += record_size(&items[index])
     with nogil:
-        fill_all(items, count, table, constant, scores)
-        if copied:
-            memcpy(place, items[0].record, total)
+        fill_responses(items, count, table, constant, scores)
+        if constant.logged:
+            fill_records(items, count, table, constant, scores, near, place)
     if place == NULL:
         return responses, records
     (<Draft> draft).size = total
@@ -342,46 +330,66 @@ cdef void fill_response(
         scores += constant.packed
 
 
+cdef inline uint8_t* put_far_text(
+    Far* far, uint8_t* to, uint8_t tag, const uint8_t* data, Py_ssize_t size
+) noexcept nogil:
+    if size == 0:
+        return to
+    return put_far(far, put_head(to, tag, size), data, size)
+
+
 cdef uint8_t* fill_record(
+    Far* far,
+    uint8_t* to,
     const Item* item,
     const Row* table,
     const Constant* constant,
     const uint8_t* scores,
-    const uint8_t* before,
-    uint64_t received_before,
+    bint ends_alike,
 ) noexcept nogil:
-    """Where the record ends. `before`: where the one before it does, if there is one."""
+    """Where the record ends, which is `far.last` while its tail is there to be copied. `ends_alike`: as the one
+    before it."""
     cdef const Row* row
     cdef Py_ssize_t index
-    cdef uint8_t* to = item.record
+    # In `far` a record may be nothing but heads.
+    to = make_room(far, to)
     if not item.is_part:
         to = put_head(to, FIELD_1, item.batch_size)
-        to = put_text(to, FIELD_1, item.data + item.id.start, item.id.size)
-        to = put_text(to, FIELD_2, constant.model_id, constant.model_id_size)
+        to = put_far_text(far, to, FIELD_1, item.data + item.id.start, item.id.size)
+        to = put_far_text(far, to, FIELD_2, constant.model_id, constant.model_id_size)
     for index in range(item.rows):
         row = &table[index]
         to = put_head(to, FIELD_3, row.kept + constant.packed_field)
         if row.kept == row.whole.size:
-            to = put_bytes(to, item.data + row.whole.start, row.kept)
+            to = put_far(far, to, item.data + row.whole.start, row.kept)
         else:
-            to = put_without_fields_3(to, item.data, row)
-        to = put_scores(to, FIELD_3, constant, scores)
+            to = put_without_fields_3(far, to, item.data, row)
+        to = put_far_text(far, to, FIELD_3, scores, constant.packed)
         scores += constant.packed
     if item.is_part:
         return to
-    if before != NULL and item.received == received_before:
-        # Calls that came together end alike.
-        return put_bytes(to, before - item.tail_size, item.tail_size)
+    to = make_room(far, to)
+    if ends_alike and far.last != NULL:
+        to = put_bytes(to, far.last - item.tail_size, item.tail_size)
+    else:
+        far.last = to
+        to = put_tail(far, to, item, constant)
+    if far.last != NULL:
+        far.last = to
+    return to
+
+
+cdef inline uint8_t* put_tail(Far* far, uint8_t* to, const Item* item, const Constant* constant) noexcept nogil:
     if item.received:
         to[0], to[1] = 0x80, 0x01
         to = put_varint(to + 2, item.received)
     if constant.version_size:
         to[0], to[1] = 0x8A, 0x01
-        to = put_bytes(put_varint(to + 2, constant.version_size), constant.version, constant.version_size)
+        to = put_far(far, put_varint(to + 2, constant.version_size), constant.version, constant.version_size)
     return to
 
 
-cdef uint8_t* put_without_fields_3(uint8_t* to, const uint8_t* data, const Row* row) noexcept nogil:
+cdef uint8_t* put_without_fields_3(Far* far, uint8_t* to, const uint8_t* data, const Row* row) noexcept nogil:
     """Walk a row again, which was walked once without an error, and copy its other fields."""
     cdef Py_ssize_t at = row.whole.start, end = at + row.whole.size, start
     cdef uint64_t tag = 0
@@ -392,20 +400,37 @@ cdef uint8_t* put_without_fields_3(uint8_t* to, const uint8_t* data, const Row* 
         if at < 0:
             break
         if tag >> 3 != 3:
-            to = put_bytes(to, data + start, at - start)
+            to = put_far(far, to, data + start, at - start)
     return to
 
 
-cdef void fill_all(
+cdef void fill_responses(
     const Item* items, Py_ssize_t count, const Row* table, const Constant* constant, const uint8_t* scores
 ) noexcept nogil:
     cdef Py_ssize_t index
-    cdef const uint8_t* end = NULL
-    cdef uint64_t received = 0
     for index in range(count):
         fill_response(&items[index], table, constant, scores)
-        if constant.logged:
-            end = fill_record(&items[index], table, constant, scores, end, received)
-            received = items[index].received
         table += items[index].rows
         scores += items[index].rows * constant.packed
+
+
+cdef void fill_records(
+    const Item* items,
+    Py_ssize_t count,
+    const Row* table,
+    const Constant* constant,
+    const uint8_t* scores,
+    uint8_t* near,
+    uint8_t* place,
+) noexcept nogil:
+    """One behind the other: to `near`, or, where that is NULL, to `place`, which is far."""
+    cdef Far far
+    cdef Py_ssize_t index
+    cdef uint8_t* to = begin_here(&far, near) if near != NULL else begin_far(&far, place)
+    cdef bint ends_alike = False
+    for index in range(count):
+        ends_alike = index > 0 and items[index].received == items[index - 1].received
+        to = fill_record(&far, to, &items[index], table, constant, scores, ends_alike)
+        table += items[index].rows
+        scores += items[index].rows * constant.packed
+    end_far(&far, to)

@@ -11,6 +11,8 @@ BUNDLE_BYTES: Final = 8 * 1024 * 1024
 lies in one bundle."""
 LARGE_BYTES: Final = 512 * 1024
 """Records of a batch with so many bytes are not copied: they lie together already."""
+TRIMS: Final = 100
+"""So often little waited before memory is given back: some seconds of a busy server."""
 _KEPT_STAGES: Final = 2
 """Free memory that is kept where little waits: one bundle is filled while another is written."""
 _WORTH_BYTES: Final = LARGE_BYTES + BLOCK_BYTES
@@ -34,6 +36,7 @@ class Stages:
     def __init__(self, queue_bytes: int = 0) -> None:
         """`queue_bytes`: so much may wait at once."""
         self._free: list[Memory] = []
+        self._trims = self._spare = 0
         self._most = max(_KEPT_STAGES, -(-queue_bytes // BUNDLE_BYTES))
         self._in_use = 0
         self._last: Bundle | None = None
@@ -55,7 +58,7 @@ class Stages:
     def _take(self) -> tuple[Memory, int]:
         """Memory, and from where on it is free."""
         if self._free:
-            # The one that was used last is the nearest.
+            self._spare = min(self._spare, len(self._free) - 1)
             return self._free.pop(), 0
         last = self._last
         if self._in_use > _KEPT_STAGES and last is not None and last.stage is not None:
@@ -77,8 +80,20 @@ class Stages:
             self._free.append(stage)
 
     def trim(self) -> None:
-        """Give most of the free memory back to the system: for when little waits."""
-        del self._free[:-_KEPT_STAGES]
+        """Little waits: give back to the system what was free each of the last TRIMS times that it was so. A
+        disk that is slow now and then must not make it find and clear the same memory over and over."""
+        self._trims += 1
+        if self._trims >= TRIMS:
+            self._keep(len(self._free) - self._spare)
+
+    def rest(self) -> None:
+        """Nothing has come for long: give back most of what is free."""
+        self._keep(0)
+
+    def _keep(self, count: int) -> None:
+        # The one that was used last is the nearest.
+        self._free = self._free[-max(count, _KEPT_STAGES) :]
+        self._trims, self._spare = 0, len(self._free)
 
 
 class Bundle:

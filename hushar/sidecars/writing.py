@@ -105,6 +105,7 @@ class LogWorker:
                     del waiting
                     if trio.current_time() >= self._rotate_at:
                         await self._rotate()
+                        self._stages.rest()
                 await self._end()
                 nursery.cancel_scope.cancel()
         except* Exception as group:
@@ -137,7 +138,7 @@ class LogWorker:
         ended = False
         try:
             with trio.move_on_at(self._rotate_at):
-                waiting.append(await channel.receive())
+                waiting.append(await _next_of(channel))
                 if not waiting[0].spooled and self._ledger.queued_bytes < GATHERED_BYTES:
                     # After a pause there is nothing to gather: the first one is written at once.
                     await trio.sleep_until(self._gather_until)
@@ -346,6 +347,14 @@ class LogWorker:
                 except OSError as error:
                     if throttle.due():
                         logger.warning("log: fsync of a segment: %s", error)
+
+
+async def _next_of(channel: trio.MemoryReceiveChannel[Bundle]) -> Bundle:
+    """The next that is received; at once if there is one, for each turn of the event loop counts."""
+    try:
+        return channel.receive_nowait()
+    except trio.WouldBlock:
+        return await channel.receive()
 
 
 def _is_damaged(error: OSError | None) -> bool:

@@ -20,8 +20,8 @@ from hushar.records import each_record, own_bytes
 
 NOT_BUILT = "needs tool: a C compiler; `pip install -e .` where one is builds hushar's compiled parts"
 ABSURD = (2**62, 2**63 - 1, 2**63, 2**64, 10**30)
-SMALL = 512
-"""Bytes: the compiled splice puts smaller records together beside the draft, and copies them into it."""
+RUN = 4096
+"""Bytes: the compiled splice streams so many at once into the draft; see `_far.pxd`."""
 
 
 @pytest.fixture(params=["readable", "compiled"])
@@ -411,18 +411,47 @@ class TestSplicing:
             for more in MORE:
                 assert problem(arguments, before=before, more=more) is None
 
-    @pytest.mark.parametrize("count", [1, 2, 3, 7])
-    def test_records_about_as_large_as_is_worth_a_step_of_their_own(self, problem, count):
-        means = []
-        for size in range(SMALL - 40, SMALL + 10):
-            messages = [field(2, row(size))] * (count - 1) + [field(2, row(size + 1))]
-            arguments = splicing_of(messages, [7] * count)
-            means.append(len(splice.READABLE.whole(*arguments)[1][0]) / count)
-            for more in (0, -1, 1):
-                assert problem(arguments, before=3, more=more) is None, size
-        assert min(means) < SMALL - 1
-        assert max(means) > SMALL + 1
-        assert any(abs(mean - SMALL) <= 1 for mean in means)
+    @pytest.mark.parametrize("size", [*range(10), *range(50, 70), *range(110, 135), *range(4050, 4150)])
+    def test_at_every_place_in_a_line_of_the_cache(self, problem, size):
+        messages = [field(2, row(size)), field(2, row(3)), field(2, row(size))]
+        arguments = splicing_of(messages, [7, 8, 9])
+        for before in (0, 1, 31, 62, 63, 64, 65):
+            assert problem(arguments, before=before, more=0) is None
+
+    @pytest.mark.parametrize("size", [RUN - 1, RUN, RUN + 1, 2 * RUN, 10 * RUN + 77])
+    def test_as_much_as_is_streamed_at_once(self, problem, size):
+        """Small records, until there are so many bytes of them, and then one that is copied from its end."""
+        for last in range(0, 130, 7):
+            messages = [field(2, row(60))] * (size // 80) + [field(2, row(last))] * 3
+            assert problem(splicing_of(messages, [7] * len(messages)), before=last, more=0) is None
+
+    @pytest.mark.parametrize("part", ["id", "row", "row id", "unknown", "scores", "model", "version"])
+    def test_any_part_may_be_long(self, problem, part):
+        for size in (RUN - 70, RUN - 1, RUN, RUN + 1, RUN + 63, RUN + 64, 2 * RUN, 5 * RUN + 3, 40 * RUN):
+            text = "t" * size
+            long = {
+                "id": field(1, text) + field(2, row(5)),
+                "row": field(2, row(size)),
+                "row id": field(2, row(5, text)),
+                # Copied in two pieces: what is between them is a row's field 3, which goes.
+                "unknown": field(2, field(9, text) + field(3, b"gone") + field(9, text)),
+            }.get(part, field(2, row(9)))
+            arguments = splicing_of(
+                [field(2, row(20)), long, field(2, row(33)), long, long],
+                [7] * 5,
+                columns=size // 4 if part == "scores" else 2,
+                model_id=text.encode() if part == "model" else b"m",
+                version=text.encode() if part == "version" else b"v",
+            )
+            for before in (0, 37):
+                assert problem(arguments, before=before, more=0) is None
+
+    def test_thousands_of_calls_without_a_row_or_a_name(self, problem):
+        """A record is then nothing but tags and numbers, and so are rows without anything in them."""
+        for messages in ([b""] * 3000, [field(2, b"") * 5] * 700):
+            arguments = splicing_of(messages, [7] * len(messages), columns=0, model_id=b"", version=b"")
+            for before in (0, 63):
+                assert problem(arguments, before=before, more=0) is None
 
     def test_one_large_record_among_small_ones(self, problem):
         for at in range(4):

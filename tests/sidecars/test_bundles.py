@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hushar.sidecars.appending import BLOCK_BYTES
-from hushar.sidecars.bundles import BUNDLE_BYTES, LARGE_BYTES, Bundle, Memory, Stages
+from hushar.sidecars.bundles import BUNDLE_BYTES, LARGE_BYTES, TRIMS, Bundle, Memory, Stages
 
 PLENTY = 2**40
 
@@ -59,17 +59,38 @@ class TestStages:
         again = stages.begin(0, PLENTY)
         assert (again.stage is shared, again.draft.begin) == (True, 0)
 
-    def test_little_is_kept_where_little_waits(self):
-        stages = Stages(8 * BUNDLE_BYTES)
+    def used(self, stages, count):
+        """So many bundles, each with memory of its own, that were filled and given back; their memory."""
         bundles = []
-        for _ in range(6):
+        for _ in range(count):
             bundles.append(stages.begin(0, PLENTY))
             fill(bundles[-1], BUNDLE_BYTES - BLOCK_BYTES)
         for bundle in bundles:
             stages.give_back(bundle.stage)
-        stages.trim()
-        old = {id(bundle.stage) for bundle in bundles}
-        assert [id(stages.begin(0, PLENTY).stage) in old for _ in range(3)] == [True, True, False]
+        return {id(bundle.stage): bundle.stage for bundle in bundles}
+
+    def test_little_is_kept_where_nothing_has_come_for_long(self):
+        stages = Stages(8 * BUNDLE_BYTES)
+        old = self.used(stages, 6)
+        stages.rest()
+        assert len(self.used(stages, 6).keys() - old.keys()) == 4
+
+    def test_what_is_never_needed_where_little_waits_is_not_kept(self):
+        stages = Stages(8 * BUNDLE_BYTES)
+        old = self.used(stages, 6)
+        for _ in range(2 * TRIMS):
+            self.used(stages, 3)
+            stages.trim()
+        assert len(self.used(stages, 6).keys() - old.keys()) == 3
+
+    def test_what_is_needed_now_and_then_is_kept(self):
+        """New memory has to be found and cleared each time, by the server's core."""
+        stages = Stages(8 * BUNDLE_BYTES)
+        old = self.used(stages, 6)
+        for turn in range(4 * TRIMS):
+            now = self.used(stages, 6 if turn % (TRIMS // 2) == 0 else 1)
+            stages.trim()
+            assert now.keys() <= old.keys()
 
     @given(
         st.lists(
