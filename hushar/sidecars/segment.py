@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -349,13 +350,15 @@ class OpenSegment:
                 self.path.unlink(missing_ok=True)
                 return None
             self._append_info()
-            self._sync_last(sync=sync)
+            if sync:
+                # Not its name, which is another one soon.
+                _try_to_sync(self.path, partial(self._files.sync, self.descriptor))
         finally:
             self._file.close()
         closed = self._directory / self.identity.closed_name(self.batches)
         self.path.rename(closed)
         if sync:
-            self._sync_name()
+            _try_to_sync(self._directory, partial(sync_directory, self._directory))
         return stored_segment(closed, self.identity, self.batches, self.size_bytes)
 
     def _append_info(self) -> None:
@@ -371,24 +374,17 @@ class OpenSegment:
         if self.torn:
             raise error
 
-    def _sync_last(self, *, sync: bool) -> None:
-        if not sync:
-            return
-        try:
-            self.sync()
-        except OSError as error:
-            logger.warning("log: %s: fsync: %s", self.path, error)
-
-    def _sync_name(self) -> None:
-        try:
-            sync_directory(self._directory)
-        except OSError as error:
-            logger.warning("log: %s: fsync: %s", self._directory, error)
-
     def abandon(self) -> None:
         """Let go of the file as it is; the next start recovers it."""
         with contextlib.suppress(OSError):  # nobody has a use for another error of it
             self._file.close()
+
+
+def _try_to_sync(path: Path, sync: Callable[[], None]) -> None:
+    try:
+        sync()
+    except OSError as error:
+        logger.warning("log: %s: fsync: %s", path, error)
 
 
 def _after(pieces: Sequence[Piece], size: int) -> list[Piece]:

@@ -85,6 +85,8 @@ class LogWorker:
         self._gather_until = -math.inf
         self._syncing = trio.Lock()
         """Held while a segment is forced to the disk or closed: its file must stay open meanwhile."""
+        self._unsynced_since = math.inf
+        """When the first record was written that nobody has begun to force to the disk."""
         self._in_hand = Hand()
         self._make_pen = pen
         self._pen: Pen | None = None
@@ -123,7 +125,7 @@ class LogWorker:
         What is in the open segment waits for the next start. What was taken from the channel and is not in
         a segment is lost, for it may be what the mistake is about.
         """
-        self._rotate_at = math.inf
+        self._rotate_at = self._unsynced_since = math.inf
         self._writer.abandon()
         self._left(error)
         records, size = self._in_hand.left
@@ -235,6 +237,7 @@ class LogWorker:
             return
         self._ledger.append(self._lane, appended.records, appended.size_bytes, now)
         self._in_hand.give(appended.records, appended.size_bytes)
+        self._unsynced_since = min(self._unsynced_since, now)
         if not was_open and self._writer.is_open:
             first = self._writer.is_first
             self._rotate_at = now + (self._first_seconds if first else self._settings.rotate_seconds)
@@ -308,6 +311,7 @@ class LogWorker:
             return
         sync = self._settings.fsync != "never"
         async with self._syncing:
+            self._unsynced_since = math.inf
             try:
                 stored = await self._run_in_thread(lambda: self._writer.close(sync=sync))
             except FileNotFoundError as error:
@@ -325,6 +329,7 @@ class LogWorker:
     async def _strand(self, error: OSError | None) -> None:
         self._rotate_at = math.inf
         async with self._syncing:
+            self._unsynced_since = math.inf
             self._writer.abandon()
             self._left(error)
 
@@ -334,17 +339,24 @@ class LogWorker:
             logger.warning("log: %d segments are left for the next start to recover: %s", segments, error)
 
     async def _sync_regularly(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Force to the disk what was appended, beside the appending: an fsync may take its time."""
-        throttle = Throttle(trio.current_time)
+        """Force to the disk what was appended `fsync_seconds` ago, beside appending: it may take its time.
+        What is in a segment that is closed before is forced with it."""
+        throttle, seconds = Throttle(trio.current_time), self._settings.fsync_seconds
         task_status.started()
         while True:
-            await trio.sleep(self._settings.fsync_seconds)
+            # What comes while this sleeps is due no sooner.
+            await trio.sleep_until(min(trio.current_time(), self._unsynced_since) + seconds)
+            if (now := trio.current_time()) < self._unsynced_since + seconds:
+                continue
             async with self._syncing:
+                # Before the call: what is appended meanwhile is for the next one.
+                self._unsynced_since = math.inf
                 if not self._writer.unsynced:
                     continue
                 try:
                     await self._run_in_thread(self._writer.sync)
                 except OSError as error:
+                    self._unsynced_since = min(self._unsynced_since, now)
                     if throttle.due():
                         logger.warning("log: fsync of a segment: %s", error)
 

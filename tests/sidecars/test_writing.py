@@ -2,6 +2,7 @@
 what happens when there is no room."""
 
 import errno
+import os
 import shutil
 
 import pytest
@@ -459,6 +460,42 @@ class TestFsync:
             sidecar.outlet(LogBatch((record("b"),)))
             await trio.sleep(0.6)
             assert bench.disk.syncs == 2
+
+    async def test_no_record_waits_longer_than_that(self, autojump_clock, bench, record):
+        at = []
+        bench.disk.sync = lambda descriptor: at.append(round(trio.current_time() - begun, 3))
+        async with bench.running(bench.sidecar(fsync="interval", fsync_seconds=0.5)) as sidecar:
+            begun = trio.current_time()
+            for seconds in (0.3, 0.3, 0.1, 0.7, 0.1):
+                await trio.sleep(seconds)
+                sidecar.outlet(LogBatch((record("a"),)))
+            await trio.sleep(0.6)
+            # Records came at 0.3, 0.6 and 0.7; at 1.4 and 1.5.
+            assert at == [0.8, 1.9]
+
+    async def test_what_is_forced_to_the_disk_as_it_is_closed_is_not_before(
+        self, autojump_clock, bench, record
+    ):
+        """A busy server closes segments all the time, and an fsync costs it and its disk much."""
+        async with bench.running(
+            bench.sidecar(fsync="interval", fsync_seconds=0.5, rotate_bytes=1)
+        ) as sidecar:
+            for _ in range(20):
+                await trio.sleep(0.1)
+                sidecar.outlet(LogBatch((record("a"),)))
+            await wait_all_tasks_blocked()
+            assert bench.disk.syncs == 20
+
+    async def test_a_failed_one_is_repeated(self, autojump_clock, bench, record):
+        def fail(descriptor):
+            bench.disk.sync = sync
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        sync, bench.disk.sync = bench.disk.sync, fail
+        async with bench.running(bench.sidecar(fsync="interval", fsync_seconds=0.5)) as sidecar:
+            sidecar.outlet(LogBatch((record("a"),)))
+            await trio.sleep(1.2)
+            assert bench.disk.syncs == 1
 
     @pytest.mark.parametrize(("fsync", "syncs"), [("never", 0), ("segment", 1), ("interval", 1)])
     async def test_at_the_close(self, autojump_clock, bench, record, fsync, syncs):
