@@ -338,8 +338,9 @@ class OpenSegment:
             self.unsynced = True
             raise
 
-    def close(self, *, sync: bool) -> StoredSegment | None:
-        """Append the SegmentInfo, force to the disk if asked, and give the file its closed name.
+    def close(self, *, sync: bool, name: bool = True) -> StoredSegment | None:
+        """Append the SegmentInfo, force to the disk if asked, and give the file its closed name, which
+        is forced as well if asked; else somebody forces the directory later.
 
         None if there was nothing in it, and then the file is gone. Raises OSError if the file cannot
         be closed properly; its records are whole all the same, and the next start recovers them:
@@ -357,7 +358,7 @@ class OpenSegment:
             self._file.close()
         closed = self._directory / self.identity.closed_name(self.batches)
         self.path.rename(closed)
-        if sync:
+        if sync and name:
             _try_to_sync(self._directory, partial(sync_directory, self._directory))
         return stored_segment(closed, self.identity, self.batches, self.size_bytes)
 

@@ -254,8 +254,12 @@ class SegmentWriter:
         if self._segment is not None:
             self._segment.sync()
 
-    def close(self, *, sync: bool) -> StoredSegment | None:
-        """Close the open segment; None if there is none, or nothing in it.
+    def sync_names(self) -> None:
+        """Force the names of closed segments to the disk. Raises OSError."""
+        sync_directory(self._directory)
+
+    def close(self, *, sync: bool, name: bool = True) -> StoredSegment | None:
+        """Close the open segment; None if there is none, or nothing in it. See OpenSegment.close.
 
         Raises OSError if that cannot be done; the file is left as it is then, for the next start to
         recover, and the next append opens a new one.
@@ -264,7 +268,7 @@ class SegmentWriter:
         if segment is None:
             return None
         self._count(segment)
-        return segment.close(sync=sync)
+        return segment.close(sync=sync, name=name)
 
     def end(self, *, sync: bool) -> StoredSegment | None:
         """The end marker, where there are two segments or more: a closed one without records, whose

@@ -19,6 +19,7 @@ import trio
 
 from hushar.records import Piece, Records, each_record
 from hushar.sidecars.bundles import BUNDLE_BYTES, Bundle, Stages
+from hushar.sidecars.forcing import Forcing
 from hushar.sidecars.hand import Hand, Spooled
 from hushar.sidecars.ledger import DropReason, Ledger
 from hushar.sidecars.pen import Pen, make_pen
@@ -83,10 +84,7 @@ class LogWorker:
         self._stranding = Throttle(trio.current_time)
         self._rotate_at = math.inf
         self._gather_until = -math.inf
-        self._syncing = trio.Lock()
-        """Held while a segment is forced to the disk or closed: its file must stay open meanwhile."""
-        self._unsynced_since = math.inf
-        """When the first record was written that nobody has begun to force to the disk."""
+        self._forcing = Forcing(writer, settings.fsync_seconds, run_in_thread)
         self._in_hand = Hand()
         self._make_pen = pen
         self._pen: Pen | None = None
@@ -100,7 +98,7 @@ class LogWorker:
         try:
             async with trio.open_nursery() as nursery:
                 if self._settings.fsync == "interval":
-                    await nursery.start(self._sync_regularly)
+                    await nursery.start(self._forcing.run)
                 while (waiting := await self._receive(channel)) is not None:
                     await self._append(waiting)
                     # A large batch is not to stay here until there is another.
@@ -125,8 +123,9 @@ class LogWorker:
         What is in the open segment waits for the next start. What was taken from the channel and is not in
         a segment is lost, for it may be what the mistake is about.
         """
-        self._rotate_at = self._unsynced_since = math.inf
+        self._rotate_at = math.inf
         self._writer.abandon()
+        self._forcing.closed(named=True)
         self._left(error)
         records, size = self._in_hand.left
         if records:
@@ -237,7 +236,7 @@ class LogWorker:
             return
         self._ledger.append(self._lane, appended.records, appended.size_bytes, now)
         self._in_hand.give(appended.records, appended.size_bytes)
-        self._unsynced_since = min(self._unsynced_since, now)
+        self._forcing.appended(now)
         if not was_open and self._writer.is_open:
             first = self._writer.is_first
             self._rotate_at = now + (self._first_seconds if first else self._settings.rotate_seconds)
@@ -304,16 +303,16 @@ class LogWorker:
             self._ledger.end(self._lane, marker, trio.current_time())
             self._closed()
         await self._rotate()
+        await self._forcing.force_names()
 
     async def _rotate(self) -> None:
         self._rotate_at = math.inf
         if not self._writer.is_open:
             return
-        sync = self._settings.fsync != "never"
-        async with self._syncing:
-            self._unsynced_since = math.inf
+        sync, named = self._settings.fsync != "never", self._settings.fsync != "interval"
+        async with self._forcing.lock:
             try:
-                stored = await self._run_in_thread(lambda: self._writer.close(sync=sync))
+                stored = await self._run_in_thread(lambda: self._writer.close(sync=sync, name=named))
             except FileNotFoundError as error:
                 # Removed while it was open: there is nothing that the next start could recover.
                 lost = self._ledger.lose_open(self._lane, DropReason.TORN)
@@ -322,43 +321,23 @@ class LogWorker:
             except OSError as error:
                 self._left(error)
                 return
+            finally:
+                self._forcing.closed(named=named)
             self._ledger.close(self._lane, stored)
         if stored is not None:
             self._closed()
 
     async def _strand(self, error: OSError | None) -> None:
         self._rotate_at = math.inf
-        async with self._syncing:
-            self._unsynced_since = math.inf
+        async with self._forcing.lock:
             self._writer.abandon()
+            self._forcing.closed(named=True)
             self._left(error)
 
     def _left(self, error: Exception | None) -> None:
         """The open segment can be neither written nor closed: the next start recovers it."""
         if self._ledger.strand(self._lane) and (segments := self._stranding.due()):
             logger.warning("log: %d segments are left for the next start to recover: %s", segments, error)
-
-    async def _sync_regularly(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Force to the disk what was appended `fsync_seconds` ago, beside appending: it may take its time.
-        What is in a segment that is closed before is forced with it."""
-        throttle, seconds = Throttle(trio.current_time), self._settings.fsync_seconds
-        task_status.started()
-        while True:
-            # What comes while this sleeps is due no sooner.
-            await trio.sleep_until(min(trio.current_time(), self._unsynced_since) + seconds)
-            if (now := trio.current_time()) < self._unsynced_since + seconds:
-                continue
-            async with self._syncing:
-                # Before the call: what is appended meanwhile is for the next one.
-                self._unsynced_since = math.inf
-                if not self._writer.unsynced:
-                    continue
-                try:
-                    await self._run_in_thread(self._writer.sync)
-                except OSError as error:
-                    self._unsynced_since = min(self._unsynced_since, now)
-                    if throttle.due():
-                        logger.warning("log: fsync of a segment: %s", error)
 
 
 async def _next_of(channel: trio.MemoryReceiveChannel[Bundle]) -> Bundle:

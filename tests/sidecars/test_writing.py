@@ -450,6 +450,16 @@ class TestCrash:
 
 
 class TestFsync:
+    @pytest.fixture
+    def named_at(self, monkeypatch):
+        """When the names in the spool were forced to the disk."""
+        at = []
+        for module in ("segment", "spool"):
+            monkeypatch.setattr(
+                f"hushar.sidecars.{module}.sync_directory", lambda path: at.append(trio.current_time())
+            )
+        return at
+
     async def test_at_intervals_only_what_is_new(self, autojump_clock, bench, record):
         async with bench.running(bench.sidecar(fsync="interval", fsync_seconds=0.5)) as sidecar:
             sidecar.outlet(LogBatch((record("a"),)))
@@ -473,18 +483,51 @@ class TestFsync:
             # Records came at 0.3, 0.6 and 0.7; at 1.4 and 1.5.
             assert at == [0.8, 1.9]
 
-    async def test_what_is_forced_to_the_disk_as_it_is_closed_is_not_before(
-        self, autojump_clock, bench, record
+    async def test_a_segment_that_is_closed_before_is_forced_once_and_its_name_with_others(
+        self, autojump_clock, bench, record, named_at
     ):
-        """A busy server closes segments all the time, and an fsync costs it and its disk much."""
-        async with bench.running(
-            bench.sidecar(fsync="interval", fsync_seconds=0.5, rotate_bytes=1)
-        ) as sidecar:
+        """A busy server closes segments all the time, and each fsync holds up the next segment."""
+        sidecar = bench.sidecar(fsync="interval", fsync_seconds=0.5, rotate_bytes=1)
+        async with bench.running(sidecar):
+            begun = trio.current_time()
             for _ in range(20):
-                await trio.sleep(0.1)
+                await trio.sleep(0.12)
                 sidecar.outlet(LogBatch((record("a"),)))
-            await wait_all_tasks_blocked()
+                await wait_all_tasks_blocked()
             assert bench.disk.syncs == 20
+            # Not one later than half a second after its segment's first record: that of 0.12, 0.72, 1.32, 1.92.
+            assert [round(at - begun, 3) for at in named_at] == [0.62, 1.22, 1.82]
+            await trio.sleep(0.45)
+            assert len(named_at) == 4
+
+    @pytest.mark.parametrize("fsync", ["never", "interval", "segment"])
+    async def test_at_the_end_every_name_is_forced(self, autojump_clock, bench, record, named_at, fsync):
+        async with bench.running(bench.sidecar(fsync=fsync, fsync_seconds=60.0, rotate_bytes=1)) as sidecar:
+            for _ in range(3):
+                sidecar.outlet(LogBatch((record("a"),)))
+                await wait_all_tasks_blocked()
+            # One of them is for the end marker.
+            before = len(named_at)
+        assert (before, len(named_at)) == {"never": (0, 0), "interval": (0, 2), "segment": (3, 4)}[fsync]
+        assert bench.disk.syncs == {"never": 0, "interval": 4, "segment": 4}[fsync]
+
+    async def test_a_directory_that_cannot_be_forced_is_tried_again(
+        self, autojump_clock, bench, record, monkeypatch, caplog
+    ):
+        tried = []
+
+        def sync(path):
+            tried.append(path)
+            if len(tried) < 3:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr("hushar.sidecars.spool.sync_directory", sync)
+        sidecar = bench.sidecar(fsync="interval", fsync_seconds=0.5, rotate_bytes=1)
+        async with bench.running(sidecar):
+            sidecar.outlet(LogBatch((record("a"),)))
+            await trio.sleep(10)
+            assert tried == [bench.spool] * 3
+        assert "fsync of a segment: [Errno 5]" in caplog.text
 
     async def test_a_failed_one_is_repeated(self, autojump_clock, bench, record):
         def fail(descriptor):
