@@ -495,7 +495,7 @@ class TestFsync:
                 sidecar.outlet(LogBatch((record("a"),)))
                 await wait_all_tasks_blocked()
             assert bench.disk.syncs == 20
-            # Not one later than half a second after its segment's first record: that of 0.12, 0.72, 1.32, 1.92.
+            # Half a second after the first record whose segment was closed: that of 0.12, 0.72, and 1.32.
             assert [round(at - begun, 3) for at in named_at] == [0.62, 1.22, 1.82]
             await trio.sleep(0.45)
             assert len(named_at) == 4
