@@ -34,9 +34,9 @@ logger = logging.getLogger(__name__)
 
 WRITE_BYTES = 8 * 1024 * 1024
 """With so many in hand no more is taken from the channel; they count as in it until they are written."""
-GATHER_SECONDS = 0.025
+GATHER_SECONDS = 0.05
 """How long records gather for one write where no response waits for it: a write costs a hop to a thread."""
-GATHERED_BYTES = 2 * 1024 * 1024
+GATHERED_BYTES = WRITE_BYTES
 """With so many in the channel nothing gathers: a disk that can hardly keep up must not rest."""
 GATHERING_BYTES = 64 * 1024 * 1024
 """A channel with less room is written so much sooner."""
@@ -84,6 +84,7 @@ class LogWorker:
         self._stranding = Throttle(trio.current_time)
         self._rotate_at = math.inf
         self._gather_until = -math.inf
+        self._received = -math.inf, 0
         self._forcing = Forcing(writer, settings.fsync_seconds, run_in_thread)
         self._in_hand = Hand()
         self._make_pen = pen
@@ -142,7 +143,7 @@ class LogWorker:
                 waiting.append(await _next_of(channel))
                 if not waiting[0].spooled and self._ledger.queued_bytes < GATHERED_BYTES:
                     # After a pause there is nothing to gather: the first one is written at once.
-                    await trio.sleep_until(self._gather_until)
+                    await trio.sleep_until(min(self._gather_until, self._filled_at()))
                 size = waiting[0].size_bytes
                 while size < WRITE_BYTES:
                     waiting.append(channel.receive_nowait())
@@ -157,8 +158,16 @@ class LogWorker:
             for bundle in waiting:
                 bundle.close()
             self._in_hand.take(waiting)
-        self._gather_until = trio.current_time() + self._gather_seconds
+        self._received = trio.current_time(), self._ledger.entered_bytes
+        self._gather_until = self._received[0] + self._gather_seconds
         return None if ended else waiting
+
+    def _filled_at(self) -> float:
+        """When the channel will be filled to a quarter, if records come as they did since the last time."""
+        now, (before, entered) = trio.current_time(), self._received
+        come = self._ledger.entered_bytes - entered
+        room = self._settings.queue_bytes // 4 - self._ledger.queued_bytes
+        return now + room * (now - before) / come if come and now > before else math.inf
 
     async def _append(self, waiting: Sequence[Bundle]) -> None:
         """Append all records, a segment's rest at a time; tell of each batch once all of it is in."""

@@ -14,7 +14,7 @@ from hushar.testing.faults import Hang, LoseAnswer
 KILLS = int(os.environ.get("PROMISE_KILLS", "3"))
 """For CI; PROMISE_KILLS=50 takes a minute or two."""
 CHANNEL_SECONDS = 2.0
-"""What may be lost with "queued" was answered so shortly before a life's last answer: some 25 ms."""
+"""What may be lost with "queued" was answered so shortly before a life's last answer: some 50 ms."""
 
 MIB = 1 << 20
 

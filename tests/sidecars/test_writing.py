@@ -70,6 +70,28 @@ class TestAppending:
             told.append(sidecar.statistics().queued_bytes)
             assert (told, trio.current_time()) == ([0], begun)
 
+    @pytest.mark.parametrize(("mebibytes", "at"), [(0.5, 10.5), (2, 4.0), (8, 1.0)])
+    async def test_they_gather_no_longer_than_until_a_quarter_of_the_channel_is_full(
+        self, autojump_clock, bench, record, mebibytes, at
+    ):
+        """As far as can be told from how they came before."""
+        bench.gather_seconds = 10.0
+        writes = []
+        write = bench.disk.write
+        bench.disk.write = lambda descriptor, data: (
+            writes.append(trio.current_time()) or write(descriptor, data)
+        )
+        async with bench.running(bench.sidecar(rotate_bytes=2**30)) as sidecar:
+            begun = trio.current_time()
+            sidecar.outlet(LogBatch((record("first"),)))
+            await wait_all_tasks_blocked()
+            while len(writes) == 1:
+                await trio.sleep(0.5)
+                sidecar.outlet(LogBatch((record("a", padding=int(mebibytes * 2**20)),)))
+                await wait_all_tasks_blocked()
+            assert writes[0] == begun
+            assert at - 0.5 <= writes[1] - begun <= at
+
     async def test_a_disk_that_is_behind_is_helped_by_the_page_cache(
         self, autojump_clock, bench, record, monkeypatch
     ):
