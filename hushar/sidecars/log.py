@@ -27,6 +27,7 @@ from hushar.sidecars.bundles import Bundle, Stages
 from hushar.sidecars.circuit import Circuit
 from hushar.sidecars.deliverer import Deliverer
 from hushar.sidecars.delivery import GuardedSink
+from hushar.sidecars.gathering import GATHER_SECONDS
 from hushar.sidecars.ledger import DropReason, Ledger, LogStatistics
 from hushar.sidecars.outlet import LogChannelOutlet
 from hushar.sidecars.pen import make_pen, no_pen
@@ -37,7 +38,7 @@ from hushar.sidecars.spool import SegmentWriter, SpoolLock
 from hushar.sidecars.supervise import Supervisor
 from hushar.sidecars.threads import RunInThread, own_threads
 from hushar.sidecars.upkeep import Janitor, SpoolKeeper
-from hushar.sidecars.writing import FIRST_SECONDS, GATHER_SECONDS, LogWorker
+from hushar.sidecars.writing import FIRST_SECONDS, LogWorker
 from hushar.sinks.interface import Counter, LogSink
 
 logger = logging.getLogger(__name__)

@@ -20,6 +20,7 @@ import trio
 from hushar.records import Piece, Records, each_record
 from hushar.sidecars.bundles import BUNDLE_BYTES, Bundle, Stages
 from hushar.sidecars.forcing import Forcing
+from hushar.sidecars.gathering import GATHER_SECONDS, Gathering
 from hushar.sidecars.hand import Hand, Spooled
 from hushar.sidecars.ledger import DropReason, Ledger
 from hushar.sidecars.pen import Pen, make_pen
@@ -34,12 +35,6 @@ logger = logging.getLogger(__name__)
 
 WRITE_BYTES = 8 * 1024 * 1024
 """With so many in hand no more is taken from the channel; they count as in it until they are written."""
-GATHER_SECONDS = 0.05
-"""How long records gather for one write where no response waits for it: a write costs a hop to a thread."""
-GATHERED_BYTES = WRITE_BYTES
-"""With so many in the channel nothing gathers: a disk that can hardly keep up must not rest."""
-GATHERING_BYTES = 64 * 1024 * 1024
-"""A channel with less room is written so much sooner."""
 SPARE = 16
 """A batch that fills a segment goes whole into it if it is no larger than such a part of one: what is cut
 into records must be copied."""
@@ -75,16 +70,13 @@ class LogWorker:
         self._stages = stages
         self._run_in_thread = run_in_thread
         self._closed = closed
-        # So that what gathers does not fill a small channel, however fast it comes.
-        self._gather_seconds = gather_seconds * min(1.0, settings.queue_bytes / GATHERING_BYTES)
+        self._gathering = Gathering(ledger, settings.queue_bytes, gather_seconds)
         self._first_seconds = min(first_seconds, settings.rotate_seconds)
         self._segment_bytes = settings.segment_bytes
         # What would never fit, whatever is dropped for it.
         self._largest_bytes = settings.spool_max_bytes - CLOSING_BYTES * settings.workers
         self._stranding = Throttle(trio.current_time)
         self._rotate_at = math.inf
-        self._gather_until = -math.inf
-        self._received = -math.inf, 0
         self._forcing = Forcing(writer, settings.fsync_seconds, run_in_thread)
         self._in_hand = Hand()
         self._make_pen = pen
@@ -141,9 +133,8 @@ class LogWorker:
         try:
             with trio.move_on_at(self._rotate_at):
                 waiting.append(await _next_of(channel))
-                if not waiting[0].spooled and self._ledger.queued_bytes < GATHERED_BYTES:
-                    # After a pause there is nothing to gather: the first one is written at once.
-                    await trio.sleep_until(min(self._gather_until, self._filled_at()))
+                if not waiting[0].spooled and self._gathering.may_rest:
+                    await trio.sleep_until(self._gathering.until)
                 size = waiting[0].size_bytes
                 while size < WRITE_BYTES:
                     waiting.append(channel.receive_nowait())
@@ -158,16 +149,8 @@ class LogWorker:
             for bundle in waiting:
                 bundle.close()
             self._in_hand.take(waiting)
-        self._received = trio.current_time(), self._ledger.entered_bytes
-        self._gather_until = self._received[0] + self._gather_seconds
+        self._gathering.taken(size)
         return None if ended else waiting
-
-    def _filled_at(self) -> float:
-        """When the channel will be filled to a quarter, if records come as they did since the last time."""
-        now, (before, entered) = trio.current_time(), self._received
-        come = self._ledger.entered_bytes - entered
-        room = self._settings.queue_bytes // 4 - self._ledger.queued_bytes
-        return now + room * (now - before) / come if come and now > before else math.inf
 
     async def _append(self, waiting: Sequence[Bundle]) -> None:
         """Append all records, a segment's rest at a time; tell of each batch once all of it is in."""

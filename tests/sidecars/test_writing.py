@@ -11,7 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from hushar.errors import ConfigurationError, SinkError
 from hushar.records import LogBatch
-from hushar.sidecars import writing
+from hushar.sidecars import gathering
 from hushar.sidecars.ledger import DropReason
 from hushar.sidecars.spool import SegmentWriter, SpoolLock
 
@@ -59,7 +59,7 @@ class TestAppending:
 
     async def test_much_at_once_does_not_wait_for_more(self, autojump_clock, bench, record, monkeypatch):
         """Or the gathering would bound what can be logged in a second."""
-        monkeypatch.setattr(writing, "GATHERED_BYTES", 1000)
+        monkeypatch.setattr(gathering, "LITTLE_BYTES", 1000)
         bench.gather_seconds = 10.0
         async with bench.running(bench.sidecar()) as sidecar:
             sidecar.outlet(LogBatch((record("first"),)))
@@ -82,15 +82,32 @@ class TestAppending:
             writes.append(trio.current_time()) or write(descriptor, data)
         )
         async with bench.running(bench.sidecar(rotate_bytes=2**30)) as sidecar:
-            begun = trio.current_time()
-            sidecar.outlet(LogBatch((record("first"),)))
+            begun, size = trio.current_time(), int(mebibytes * 2**20)
+            sidecar.outlet(LogBatch((record("first", padding=5 * size),)))
             await wait_all_tasks_blocked()
+            writes[1:] = []
             while len(writes) == 1:
                 await trio.sleep(0.5)
-                sidecar.outlet(LogBatch((record("a", padding=int(mebibytes * 2**20)),)))
+                sidecar.outlet(LogBatch((record("a", padding=size),)))
                 await wait_all_tasks_blocked()
             assert writes[0] == begun
             assert at - 0.5 <= writes[1] - begun <= at
+
+    async def test_a_disk_that_can_hardly_keep_up_does_not_rest(
+        self, autojump_clock, bench, record, monkeypatch
+    ):
+        """More than a quarter of what it writes comes while it does."""
+        monkeypatch.setattr(gathering, "LITTLE_BYTES", 100)
+        bench.gather_seconds = 10.0
+        async with bench.running(bench.sidecar()) as sidecar:
+            for padding, waits in ((4000, False), (900, True), (1500, False), (2000, False)):
+                # As if the one before had been written until now.
+                sidecar.outlet(LogBatch((record("x", padding=padding),)))
+                await wait_all_tasks_blocked()
+                assert (sidecar.statistics().queued_bytes > 0) == waits
+                if waits:
+                    await trio.sleep(10.1)
+                    assert sidecar.statistics().queued_bytes == 0
 
     async def test_a_disk_that_is_behind_is_helped_by_the_page_cache(
         self, autojump_clock, bench, record, monkeypatch

@@ -1,0 +1,62 @@
+"""How long a worker leaves records in the channel, so that they are written together.
+
+A write costs a turn of the worker and of the disk whatever its size, so records of calls that wait for
+nothing gather for a while after each. But a disk that can hardly keep up must not rest, and gathering must
+not fill a channel: what has no room in it is lost.
+"""
+
+import math
+from typing import Final
+
+import trio
+
+from hushar.sidecars.ledger import Ledger
+
+GATHER_SECONDS: Final = 0.05
+"""How long records gather after the write before, at most."""
+GATHERING_BYTES: Final = 64 * 1024 * 1024
+"""A channel with less room is written so much sooner."""
+LITTLE_BYTES = 256 * 1024
+"""With less than that in the channel a disk may always rest: else there would be a write for each batch."""
+QUARTER: Final = 4
+
+
+class Gathering:
+    """For one worker, whose channel is in the ledger."""
+
+    def __init__(self, ledger: Ledger, queue_bytes: int, seconds: float) -> None:
+        """`queue_bytes`: the room in the channel. `seconds`: as GATHER_SECONDS."""
+        self._ledger = ledger
+        self._queue_bytes = queue_bytes
+        self._seconds = seconds * min(1.0, queue_bytes / GATHERING_BYTES)
+        self._taken_at = -math.inf
+        self._taken_bytes = self._entered_bytes = 0
+        self._rate_before = 0.0
+
+    def taken(self, size_bytes: int) -> None:
+        """So much was taken from the channel just now, to be written."""
+        self._rate_before = self._rate
+        self._taken_at, self._taken_bytes = trio.current_time(), size_bytes
+        self._entered_bytes = self._ledger.entered_bytes
+
+    @property
+    def may_rest(self) -> bool:
+        """Whether the disk is at least four times as fast as records come, as far as its last write shows: a
+        quarter of what was written, or little, has come meanwhile."""
+        queued = self._ledger.queued_bytes
+        return queued < LITTLE_BYTES or queued * QUARTER < self._taken_bytes
+
+    @property
+    def until(self) -> float:
+        """By trio's clock. No longer than until a quarter of the channel is full, if records come as fast as
+        they did. In the past after a pause, when there is nothing to gather with."""
+        rate = max(self._rate, self._rate_before)
+        room = self._queue_bytes // QUARTER - self._ledger.queued_bytes
+        filled = trio.current_time() + room / rate if rate else math.inf
+        return min(self._taken_at + self._seconds, filled)
+
+    @property
+    def _rate(self) -> float:
+        """Bytes a second that have come since the last time."""
+        seconds = trio.current_time() - self._taken_at
+        return (self._ledger.entered_bytes - self._entered_bytes) / seconds if seconds else 0.0
