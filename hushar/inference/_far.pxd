@@ -56,8 +56,8 @@ cdef extern from *:
 
 cdef enum:
     LINE = 64
-    RUN_BYTES = 4096  # with so many near, whole lines are streamed
-    LITTLE_BYTES = 4096  # what has more comes near not at all
+    RUN_BYTES = 2048  # with so many near, whole lines are streamed
+    LITTLE_BYTES = 512  # what has more comes near not at all
     NEAR_BYTES = RUN_BYTES + LITTLE_BYTES + LINE  # the line is for what is written without `put_far`
 
 ctypedef struct Far:

@@ -20,8 +20,9 @@ from hushar.records import each_record, own_bytes
 
 NOT_BUILT = "needs tool: a C compiler; `pip install -e .` where one is builds hushar's compiled parts"
 ABSURD = (2**62, 2**63 - 1, 2**63, 2**64, 10**30)
-RUN = 4096
-"""Bytes: the compiled splice streams so many at once into the draft; see `_far.pxd`."""
+RUN, LITTLE = 2048, 512
+"""Bytes: the compiled splice streams so many at once into the draft, and what has more than the latter from
+where it is; see `_far.pxd`."""
 
 
 @pytest.fixture(params=["readable", "compiled"])
@@ -411,7 +412,7 @@ class TestSplicing:
             for more in MORE:
                 assert problem(arguments, before=before, more=more) is None
 
-    @pytest.mark.parametrize("size", [*range(10), *range(50, 70), *range(110, 135), *range(4050, 4150)])
+    @pytest.mark.parametrize("size", [*range(10), *range(50, 70), *range(110, 135), *range(490, 580)])
     def test_at_every_place_in_a_line_of_the_cache(self, problem, size):
         messages = [field(2, row(size)), field(2, row(3)), field(2, row(size))]
         arguments = splicing_of(messages, [7, 8, 9])
@@ -427,7 +428,15 @@ class TestSplicing:
 
     @pytest.mark.parametrize("part", ["id", "row", "row id", "unknown", "scores", "model", "version"])
     def test_any_part_may_be_long(self, problem, part):
-        for size in (RUN - 70, RUN - 1, RUN, RUN + 1, RUN + 63, RUN + 64, 2 * RUN, 5 * RUN + 3, 40 * RUN):
+        for size in (
+            *range(LITTLE - 3, LITTLE + 68, 5),
+            LITTLE,
+            LITTLE + 1,
+            RUN - 1,
+            RUN,
+            5 * RUN + 3,
+            80 * RUN,
+        ):
             text = "t" * size
             long = {
                 "id": field(1, text) + field(2, row(5)),
