@@ -42,9 +42,9 @@ class LogSection(Section):
     acknowledge: Literal["queued", "spooled"] = "queued"
     """When a response leaves: "queued" at once, "spooled" once its record is in the spool's file."""
     fsync: Literal["never", "interval", "segment"] = "interval"
-    """When the spool is forced to the disk: never, every `fsync_seconds`, or when a segment is closed."""
+    """When a record is forced to the disk: never, in `fsync_seconds`, or when its segment is closed."""
     fsync_seconds: Seconds = 0.5
-    """Seconds between two fsyncs with `fsync` = "interval"."""
+    """How long a record may be in the spool before it is forced to the disk, with `fsync` = "interval"."""
     rotate_bytes: Annotated[int, Field(ge=MIN_SEGMENT_BYTES, le=MAX_SEGMENT_BYTES)] = 64 * 2**20
     """Bytes at which a segment is closed and delivered. At most 1 GiB: it is one protobuf message."""
     rotate_seconds: Annotated[float, Field(ge=1, le=MAX_SEGMENT_SECONDS, allow_inf_nan=False)] = 60.0

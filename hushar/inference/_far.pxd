@@ -58,7 +58,9 @@ cdef enum:
     LINE = 64
     RUN_BYTES = 2048  # with so many near, whole lines are streamed
     LITTLE_BYTES = 512  # what has more comes near not at all
-    NEAR_BYTES = RUN_BYTES + LITTLE_BYTES + LINE  # the line is for what is written without `put_far`
+    # After `make_room` there are less than RUN_BYTES. Before the next one, or the next `put_far`, come at most
+    # LITTLE_BYTES with it and fields' heads without it: a record's and a row's, or a tail that is copied.
+    NEAR_BYTES = RUN_BYTES + LITTLE_BYTES + LINE
 
 ctypedef struct Far:
     uint8_t* place  # where what is near belongs; NULL where nothing is near
@@ -74,7 +76,8 @@ cdef inline uint8_t* begin_here(Far* far, uint8_t* place) noexcept nogil:
 
 
 cdef inline uint8_t* begin_far(Far* far, uint8_t* place) noexcept nogil:
-    """Where to write what belongs to `place`: with `put_far`, or, less than a line behind each, without."""
+    """Where to write what belongs to `place`: with `put_far`, or, up to less than a line, without: see
+    NEAR_BYTES."""
     if not STREAMS:
         return begin_here(far, place)
     far.place, far.last = place, NULL

@@ -351,7 +351,7 @@ cdef uint8_t* fill_record(
     before it."""
     cdef const Row* row
     cdef Py_ssize_t index
-    # In `far` a record may be nothing but heads.
+    # The record before may be nothing but heads.
     to = make_room(far, to)
     if not item.is_part:
         to = put_head(to, FIELD_1, item.batch_size)
@@ -359,6 +359,8 @@ cdef uint8_t* fill_record(
         to = put_far_text(far, to, FIELD_2, constant.model_id, constant.model_id_size)
     for index in range(item.rows):
         row = &table[index]
+        # Nothing but a head may be left of it.
+        to = make_room(far, to)
         to = put_head(to, FIELD_3, row.kept + constant.packed_field)
         if row.kept == row.whole.size:
             to = put_far(far, to, item.data + row.whole.start, row.kept)

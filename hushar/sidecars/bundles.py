@@ -86,6 +86,11 @@ class Stages:
         if self._trims >= TRIMS:
             self._keep(len(self._free) - self._spare)
 
+    @property
+    def has_spare(self) -> bool:
+        """Whether more is free than is kept where little waits."""
+        return len(self._free) > _KEPT_STAGES
+
     def rest(self) -> None:
         """Nothing has come for long: give back most of what is free."""
         self._keep(0)

@@ -37,9 +37,13 @@ class Forcing:
         self._content_since = min(self._content_since, now)
 
     def closed(self, *, named: bool) -> None:
-        """The open segment is closed, or given up. `named`: nothing of it is left to be forced."""
+        """The open segment is closed, and its content forced. `named`: its name is too, or need not be."""
         if not named:
             self._names_since = min(self._names_since, self._content_since, trio.current_time())
+        self._content_since = math.inf
+
+    def given_up(self) -> None:
+        """The open segment was left to the next start: it is the system's to write it."""
         self._content_since = math.inf
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -63,7 +67,8 @@ class Forcing:
         self._names_since, now = math.inf, trio.current_time()
         try:
             await self._run_in_thread(self._writer.sync_names)
-        except OSError as error:
+        except BaseException as error:
+            # Also where it was not even begun: there was no thread to be had, or the worker ends.
             self._names_since = min(self._names_since, now)
             self._warn(error)
 
@@ -72,10 +77,13 @@ class Forcing:
             self._content_since, now = math.inf, trio.current_time()
             try:
                 await self._run_in_thread(self._writer.sync)
-            except OSError as error:
+            except BaseException as error:
                 self._content_since = min(self._content_since, now)
                 self._warn(error)
 
-    def _warn(self, error: OSError) -> None:
+    def _warn(self, error: BaseException) -> None:
+        """Say it, or raise what is no fault of the disk."""
+        if not isinstance(error, OSError):
+            raise error
         if self._throttle.due():
             logger.warning("log: fsync of a segment: %s", error)

@@ -19,6 +19,10 @@ GATHERING_BYTES: Final = 64 * 1024 * 1024
 LITTLE_BYTES = 256 * 1024
 """With less than that in the channel a disk may always rest: else there would be a write for each batch."""
 QUARTER: Final = 4
+RESTLESS: Final = 64
+"""After so many writes without a rest there is one all the same: small ones say little of a disk's speed."""
+_SHORT_SECONDS: Final = 0.001
+"""What comes in less says nothing of how fast records come."""
 
 
 class Gathering:
@@ -29,22 +33,27 @@ class Gathering:
         self._ledger = ledger
         self._queue_bytes = queue_bytes
         self._seconds = seconds * min(1.0, queue_bytes / GATHERING_BYTES)
-        self._taken_at = -math.inf
-        self._taken_bytes = self._entered_bytes = 0
+        self.taken_at = -math.inf
+        """When something was taken last, by trio's clock."""
+        self._taken_bytes = self._entered_bytes = self._restless = 0
         self._rate_before = 0.0
 
     def taken(self, size_bytes: int) -> None:
         """So much was taken from the channel just now, to be written."""
         self._rate_before = self._rate
-        self._taken_at, self._taken_bytes = trio.current_time(), size_bytes
+        self.taken_at, self._taken_bytes = trio.current_time(), size_bytes
         self._entered_bytes = self._ledger.entered_bytes
+        self._restless += 1
 
-    @property
-    def may_rest(self) -> bool:
-        """Whether the disk is at least four times as fast as records come, as far as its last write shows: a
-        quarter of what was written, or little, has come meanwhile."""
+    def rests(self) -> bool:
+        """Whether the disk may rest: little has come during its last write, or less than a quarter of what it
+        wrote, so that it is four times as fast as records come."""
         queued = self._ledger.queued_bytes
-        return queued < LITTLE_BYTES or queued * QUARTER < self._taken_bytes
+        few = queued < LITTLE_BYTES or queued * QUARTER < self._taken_bytes
+        if few or self._restless >= RESTLESS:
+            self._restless = 0
+            return True
+        return False
 
     @property
     def until(self) -> float:
@@ -53,10 +62,10 @@ class Gathering:
         rate = max(self._rate, self._rate_before)
         room = self._queue_bytes // QUARTER - self._ledger.queued_bytes
         filled = trio.current_time() + room / rate if rate else math.inf
-        return min(self._taken_at + self._seconds, filled)
+        return min(self.taken_at + self._seconds, filled)
 
     @property
     def _rate(self) -> float:
         """Bytes a second that have come since the last time."""
-        seconds = trio.current_time() - self._taken_at
-        return (self._ledger.entered_bytes - self._entered_bytes) / seconds if seconds else 0.0
+        seconds = max(trio.current_time() - self.taken_at, _SHORT_SECONDS)
+        return (self._ledger.entered_bytes - self._entered_bytes) / seconds

@@ -19,7 +19,7 @@ LEAST_SEGMENT_BYTES: Final = 64 * 1024
 
 
 Fsync = Literal["never", "interval", "segment"]
-"""When what was appended is forced to the disk: never; every `fsync_seconds`, and when a segment is
+"""When what was appended is forced to the disk: never; in `fsync_seconds`, or sooner when a segment is
 closed; only then. A power cut can lose what was not; SIGKILL cannot."""
 
 

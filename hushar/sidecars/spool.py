@@ -188,11 +188,6 @@ class SegmentWriter:
         """Whether the open segment has a torn end that cannot be cut off."""
         return self._segment is not None and self._segment.torn
 
-    @property
-    def unsynced(self) -> bool:
-        """Whether something was appended since the last `sync`."""
-        return self._segment is not None and self._segment.unsynced
-
     def append(self, records: Sequence[Piece], count: int = 0, *, direct: bool = True) -> Appended | None:
         """Append all records, to a new segment if none is open; see OpenSegment.append.
 

@@ -38,6 +38,8 @@ WRITE_BYTES = 8 * 1024 * 1024
 SPARE = 16
 """A batch that fills a segment goes whole into it if it is no larger than such a part of one: what is cut
 into records must be copied."""
+IDLE_SECONDS = 5.0
+"""When nothing has come for so long, memory that was needed for more is given back."""
 FIRST_SECONDS = 2.0
 """How old a worker's first segment gets: it is what announces the worker in the store."""
 
@@ -94,11 +96,12 @@ class LogWorker:
                     await nursery.start(self._forcing.run)
                 while (waiting := await self._receive(channel)) is not None:
                     await self._append(waiting)
+                    if not waiting:
+                        self._stages.rest()
                     # A large batch is not to stay here until there is another.
                     del waiting
                     if trio.current_time() >= self._rotate_at:
                         await self._rotate()
-                        self._stages.rest()
                 await self._end()
                 nursery.cancel_scope.cancel()
         except* Exception as group:
@@ -118,7 +121,7 @@ class LogWorker:
         """
         self._rotate_at = math.inf
         self._writer.abandon()
-        self._forcing.closed(named=True)
+        self._forcing.given_up()
         self._left(error)
         records, size = self._in_hand.left
         if records:
@@ -126,14 +129,15 @@ class LogWorker:
         self._in_hand.tell(self._in_hand.untold)
 
     async def _receive(self, channel: trio.MemoryReceiveChannel[Bundle]) -> list[Bundle] | None:
-        """What waits in the channel; empty when it is time to rotate, None at the channel's end."""
+        """What waits in the channel; empty if nothing came or a segment is to be closed, None at its end."""
         waiting: list[Bundle] = []
         size = 0
         ended = False
         try:
-            with trio.move_on_at(self._rotate_at):
+            idle_at = self._gathering.taken_at + IDLE_SECONDS if self._stages.has_spare else math.inf
+            with trio.move_on_at(min(self._rotate_at, idle_at)):
                 waiting.append(await _next_of(channel))
-                if not waiting[0].spooled and self._gathering.may_rest:
+                if not waiting[0].spooled and self._gathering.rests():
                     await trio.sleep_until(self._gathering.until)
                 size = waiting[0].size_bytes
                 while size < WRITE_BYTES:
@@ -149,7 +153,8 @@ class LogWorker:
             for bundle in waiting:
                 bundle.close()
             self._in_hand.take(waiting)
-        self._gathering.taken(size)
+        if waiting:
+            self._gathering.taken(sum(bundle.size_bytes for bundle in waiting))
         return None if ended else waiting
 
     async def _append(self, waiting: Sequence[Bundle]) -> None:
@@ -323,7 +328,7 @@ class LogWorker:
         self._rotate_at = math.inf
         async with self._forcing.lock:
             self._writer.abandon()
-            self._forcing.closed(named=True)
+            self._forcing.given_up()
             self._left(error)
 
     def _left(self, error: Exception | None) -> None:

@@ -457,7 +457,14 @@ class TestSplicing:
 
     def test_thousands_of_calls_without_a_row_or_a_name(self, problem):
         """A record is then nothing but tags and numbers, and so are rows without anything in them."""
-        for messages in ([b""] * 3000, [field(2, b"") * 5] * 700):
+        gone = field(2, field(3, b""))
+        for messages in (
+            [b""] * 3000,
+            [field(2, b"") * 5] * 700,
+            [gone * 5] * 700,
+            [gone * 6000],
+            [gone * 3000] * 2,
+        ):
             arguments = splicing_of(messages, [7] * len(messages), columns=0, model_id=b"", version=b"")
             for before in (0, 63):
                 assert problem(arguments, before=before, more=0) is None

@@ -162,7 +162,6 @@ class TestWriter:
         assert writer.close(sync=True) is None
         writer.sync()
         assert not writer.is_open
-        assert not writer.unsynced
         assert writer.size_bytes == 0
         assert list(tmp_path.iterdir()) == []
 

@@ -550,6 +550,23 @@ class TestFsync:
         assert (before, len(named_at)) == {"never": (0, 0), "interval": (0, 2), "segment": (3, 4)}[fsync]
         assert bench.disk.syncs == {"never": 0, "interval": 4, "segment": 4}[fsync]
 
+    async def test_names_are_forced_though_there_was_no_thread_for_it_at_first(
+        self, autojump_clock, bench, record, named_at, monkeypatch
+    ):
+        def fail(writer):
+            failed.append(1)
+            context.undo()
+            raise RuntimeError("can't start new thread")
+
+        failed = []
+        sidecar = bench.sidecar(fsync="interval", fsync_seconds=0.5, rotate_bytes=1)
+        async with bench.running(sidecar):
+            with monkeypatch.context() as context:
+                context.setattr(SegmentWriter, "sync_names", fail)
+                sidecar.outlet(LogBatch((record("a"),)))
+                await trio.sleep(10)
+            assert (failed, len(named_at), sidecar.statistics().crashes) == ([1], 1, 1)
+
     async def test_a_directory_that_cannot_be_forced_is_tried_again(
         self, autojump_clock, bench, record, monkeypatch, caplog
     ):
