@@ -21,6 +21,8 @@ LITTLE_BYTES = 256 * 1024
 QUARTER: Final = 4
 RESTLESS: Final = 64
 """After so many writes without a rest there is one all the same: small ones say little of a disk's speed."""
+RETRIED: Final = 4
+"""Each so many writes a disk that was slower than what comes is tried again: it may only have hung once."""
 _SHORT_SECONDS: Final = 0.001
 """What comes in less says nothing of how fast records come."""
 
@@ -37,6 +39,8 @@ class Gathering:
         """When something was taken last, by trio's clock."""
         self._taken_bytes = self._entered_bytes = self._restless = 0
         self._rate_before = 0.0
+        self._speed = math.inf
+        self._behind = 0
 
     def taken(self, size_bytes: int) -> None:
         """So much was taken from the channel just now, to be written."""
@@ -54,6 +58,15 @@ class Gathering:
             self._restless = 0
             return True
         return False
+
+    def written(self, size_bytes: int, seconds: float) -> None:
+        """The disk has taken so much in that time."""
+        self._speed = size_bytes / max(seconds, _SHORT_SECONDS)
+
+    def catches_up(self) -> bool:
+        """Whether the disk writes faster than records come, or is to be tried again. Asked once a write."""
+        self._behind = 0 if self._speed > self._rate_before else self._behind + 1
+        return self._behind % RETRIED == 0
 
     @property
     def until(self) -> float:

@@ -251,12 +251,16 @@ class LogWorker:
         None, and nothing appended, if there is no room all the same.
         """
         limit = self._settings.spool_max_bytes
-        # A disk that cannot keep up: what the page cache can take need not be dropped.
-        direct = self._ledger.queued_bytes <= self._settings.queue_bytes // 2
+        # Where the disk does not keep up, what the page cache can take need not be dropped.
+        little = self._ledger.queued_bytes <= self._settings.queue_bytes // 2
+        direct = little or self._gathering.catches_up()
         while True:
             if self._ledger.fits(size, limit):
                 with self._ledger.reserved(size):
+                    begun = trio.current_time()
                     appended = await self._put(records, count, direct=direct)
+                    if direct:
+                        self._gathering.written(size, trio.current_time() - begun)
                 if appended is not None:
                     return appended
                 if self._ledger.idle_bytes < self._writer.short_bytes:
