@@ -89,7 +89,7 @@ cdef class Draft:
         """See `hushar.drafts.Draft`."""
         cdef Py_ssize_t stop, begin
         if first < 0 or first >= self.many:
-            raise IndexError(f"batches {first} to {first + 1} of {self.many}")
+            raise IndexError(f"batches {first} to {<object> first + 1} of {self.many}")
         begin, stop = self.begins(first), first + 1
         while stop < self.many and self.ends[stop - 1] - begin < room:
             stop += 1
