@@ -7,6 +7,7 @@ that were closed meanwhile are forced at once.
 
 import logging
 import math
+from collections.abc import Callable
 
 import trio
 
@@ -29,61 +30,63 @@ class Forcing:
         self._run_in_thread = run_in_thread
         self.lock = trio.Lock()
         """Held while the open segment is forced or closed: its file must stay open meanwhile."""
-        self._content_since = self._names_since = math.inf
+        self._content, self._names = _Unforced(), _Unforced()
         self._throttle = Throttle(trio.current_time)
 
     def appended(self, now: float) -> None:
         """Something was appended to the open segment."""
-        self._content_since = min(self._content_since, now)
+        self._content.note(now)
 
     def closed(self, *, named: bool) -> None:
         """The open segment is closed, and its content forced. `named`: its name is too, or need not be."""
         if not named:
-            self._names_since = min(self._names_since, self._content_since, trio.current_time())
-        self._content_since = math.inf
+            self._names.note(min(self._content.since, trio.current_time()))
+        self._content.since = math.inf
 
     def given_up(self) -> None:
         """The open segment was left to the next start: it is the system's to write it."""
-        self._content_since = math.inf
+        self._content.since = math.inf
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Force what is as old as that, for ever."""
         task_status.started()
         while True:
             # What comes while this sleeps is due no sooner.
-            since = min(self._content_since, self._names_since, trio.current_time())
+            since = min(self._content.since, self._names.since, trio.current_time())
             await trio.sleep_until(since + self._seconds)
             now = trio.current_time()
-            if self._names_since + self._seconds <= now:
+            if self._names.since + self._seconds <= now:
                 await self.force_names()
-            if self._content_since + self._seconds <= now:
-                await self._force_content()
+            if self._content.since + self._seconds <= now:
+                async with self.lock:
+                    await self._force(self._content, self._writer.sync)
 
     async def force_names(self) -> None:
         """Force the names of closed segments, if one is not known to be on the disk."""
-        if self._names_since == math.inf:
-            return
-        # Before the call: what is closed meanwhile is for the next one.
-        self._names_since, now = math.inf, trio.current_time()
+        if self._names.since < math.inf:
+            await self._force(self._names, self._writer.sync_names)
+
+    async def _force(self, unforced: "_Unforced", sync: Callable[[], None]) -> None:
+        # Before the call: what comes meanwhile is for the next one.
+        unforced.since, begun, done = math.inf, trio.current_time(), False
         try:
-            await self._run_in_thread(self._writer.sync_names)
-        except BaseException as error:
+            await self._run_in_thread(sync)
+            done = True
+        except OSError as error:
+            if self._throttle.due():
+                logger.warning("log: fsync of a segment: %s", error)
+        finally:
             # Also where it was not even begun: there was no thread to be had, or the worker ends.
-            self._names_since = min(self._names_since, now)
-            self._warn(error)
+            if not done:
+                unforced.note(begun)
 
-    async def _force_content(self) -> None:
-        async with self.lock:
-            self._content_since, now = math.inf, trio.current_time()
-            try:
-                await self._run_in_thread(self._writer.sync)
-            except BaseException as error:
-                self._content_since = min(self._content_since, now)
-                self._warn(error)
 
-    def _warn(self, error: BaseException) -> None:
-        """Say it, or raise what is no fault of the disk."""
-        if not isinstance(error, OSError):
-            raise error
-        if self._throttle.due():
-            logger.warning("log: fsync of a segment: %s", error)
+class _Unforced:
+    """Since when something is not known to be on the disk; infinity where all of it is."""
+
+    def __init__(self) -> None:
+        self.since = math.inf
+
+    def note(self, since: float) -> None:
+        """There is something, since then."""
+        self.since = min(self.since, since)
