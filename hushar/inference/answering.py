@@ -22,7 +22,6 @@ from hushar.records import (
     LogBatch,
     LogOutlet,
     MetricsOutlet,
-    Weighted,
     each_record,
     own_bytes,
 )
@@ -45,8 +44,9 @@ Origins = Sequence[tuple[float, int]]
 Pieces = Sequence[bytes | Draft]
 """Log records, one or more in each: either bytes, or a draft alone."""
 
-_Sent = tuple[Weighted, Mapping[str, int]]
-"""Of calls: the times until they were answered, in microseconds, and what became of the others."""
+_Sent = tuple[float, Origins, Mapping[str, int]]
+"""When calls were answered, by time.perf_counter; their origins; and what became of the others."""
+_NONE_SENT: _Sent = (0.0, (), NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +69,17 @@ class Answering:
         """Whether nobody waits for the answer any more. The transport ends a call past its deadline."""
         return call.over or (call.deadline < math.inf and call.deadline <= self.clock())
 
-    def answer(self, batch: Batch, scored: Scored, taken: float) -> None:
+    def answer(
+        self, batch: Batch, scored: Scored, taken: float, flush: Callable[[], None] | None = None
+    ) -> None:
         """Answer the whole calls of a batch, log those answered OK, and measure the batch.
 
-        `taken`: when the batch was begun, by time.perf_counter.
+        `taken`: when the batch was begun, by time.perf_counter. `flush`: sends the answers, before the batch
+        is measured, which may take as long as all else when the machine has been idle.
         """
         calls, responses, records = batch.calls, scored.responses, scored.records
         failed: Mapping[str, int] = NOTHING
-        origins = [(origin.arrived, origin.calls) for origin in batch.origins]
+        origins: Origins = batch.origins
         answered = origins
         if batch.earliest < math.inf and batch.earliest <= self.clock():
             over = [self.is_gone(call) for call in calls]
@@ -94,11 +97,14 @@ class Answering:
             if records:
                 each = each_record(own_bytes(records), len(good))
                 records = [each[place] for place in kept]
-        answered_us: Weighted = ()
+        sent = _NONE_SENT
         if calls:
-            answered_us, unsent = self._send(calls, responses, records, answered)
-            if unsent:
-                failed = Counter(failed) + Counter(unsent)
+            sent = self._send(calls, responses, records, answered)
+        if flush is not None:
+            flush()
+        answered_at, answered, unsent = sent
+        if unsent:
+            failed = Counter(failed) + Counter(unsent)
         if batch.large is not None and batch.large.taken == batch.slice_rows:
             origins = [*origins, (batch.large.arrived, 1)]
         self.metrics(
@@ -106,7 +112,7 @@ class Answering:
                 scored.rows,
                 scored.timings,
                 _micros_until(taken, origins),
-                answered_us,
+                _micros_until(answered_at, answered),
                 failed,
             )
         )
@@ -125,7 +131,7 @@ class Answering:
         if self.is_gone(large.call):
             self.count([CANCELLED])
             return
-        self._measure(*self._send([large.call], responses, records, [(large.arrived, 1)]))
+        self._measure(self._send([large.call], responses, records, [(large.arrived, 1)]))
 
     def fail(self, call: Call, error: RequestError) -> None:
         """Refuse one call that is in no batch any more."""
@@ -137,10 +143,12 @@ class Answering:
 
     def count(self, failed: Iterable[str]) -> None:
         """Measure calls that are in no batch, by what became of them."""
-        self._measure((), Counter(failed))
+        self._measure((0.0, (), Counter(failed)))
 
-    def _measure(self, answered_us: Weighted, failed: Mapping[str, int]) -> None:
+    def _measure(self, sent: _Sent) -> None:
         """Measure calls whose batch is measured without them, where there are any."""
+        answered_at, origins, failed = sent
+        answered_us = _micros_until(answered_at, origins)
         if answered_us or failed:
             self.metrics(BatchMetrics(0, None, answered_us=answered_us, failed=failed))
 
@@ -156,7 +164,7 @@ class Answering:
         if self.when_spooled:
             when_there = partial(self._reply_spooled, calls, responses, origins)
             if self.log_outlet(LogBatch(tuple(records), when_there, len(calls))):
-                return (), NOTHING
+                return _NONE_SENT
             # Not taken: the loss is counted there, and logging never fails a call.
             return self._reply(calls, responses, origins)[0]
         sent, lost = self._reply(calls, responses, origins)
@@ -172,18 +180,19 @@ class Answering:
     def _reply_spooled(self, calls: Sequence[Call], responses: Sequence[bytes], origins: Origins) -> None:
         """Answer calls whose records are in the spool; there stays also that of one that is not answered."""
         over = {at for at, call in enumerate(calls) if call.over}
-        self._measure(*self._reply(calls, responses, origins, over)[0])
+        self._measure(self._reply(calls, responses, origins, over)[0])
 
     def _reply(
         self, calls: Sequence[Call], responses: Sequence[bytes], origins: Origins, over: Collection[int] = ()
     ) -> tuple[_Sent, Collection[int]]:
         """Answer; what to measure, and the positions of those that are not answered. `over` are so before."""
-        lost = frozenset(self.reply_all(calls, responses))
+        lost: Collection[int] = self.reply_all(calls, responses)
         failed = NOTHING
         if lost:
+            lost = frozenset(lost)
             failed = Counter(CANCELLED if at in over else _REFUSED for at in lost)
             origins = _without(origins, lost)
-        return (_micros_until(time.perf_counter(), origins), failed), lost
+        return (time.perf_counter(), origins, failed), lost
 
 
 def _without(origins: Origins, lost: Collection[int]) -> list[tuple[float, int]]:

@@ -25,7 +25,7 @@ from hushar.inference.answering import CANCELLED, Answering
 from hushar.inference.finishing import Finishing
 from hushar.inference.pace import Pace
 from hushar.inference.placement import Placement
-from hushar.inference.queue import Arrival, Batch, CallQueue, Large, Origin, weight_of
+from hushar.inference.queue import Arrival, Batch, CallQueue, Large, weight_of
 from hushar.inference.scoring import Scored, Scorer, Work
 from hushar.inference.threads import Threads
 from hushar.records import Call
@@ -99,6 +99,9 @@ class Batcher:
         self._shed = dict.fromkeys((ROWS, BYTES, SECONDS), 0)
         self.on_waiting: Callable[[float], None] | None = None
         """Told, in `submit`, that too much waits, and for how many seconds to bring no more is as well."""
+        self.on_answered: Callable[[], None] | None = None
+        """Told that calls of a batch have been answered, and that the answers may leave. New calls may be
+        submitted meanwhile."""
 
     @property
     def thread_at_work(self) -> bool:
@@ -185,13 +188,22 @@ class Batcher:
             # The transport's timer will end those whose deadline is over.
             batch = Batch()
             batch.join(Arrival(list(calls), messages, rows, arrived, received), len(calls), now)
-            batch.total_rows = sum(batch.rows)
+            batch.summed_up()
             self._answering.count([CANCELLED] * batch.gone)
             if not batch.calls:
                 return
         else:
-            origin = Origin(arrived, received, len(calls))
-            batch = Batch(list(calls), messages, rows, [origin], total_rows=sum(rows), earliest=earliest)
+            count = len(calls)
+            batch = Batch(
+                list(calls),
+                messages,
+                rows,
+                [received] * count,
+                [(arrived, count)],
+                total_rows=sum(rows),
+                total_calls=count,
+                earliest=earliest,
+            )
         self._begin(batch)
         self._end(batch, *self._score(batch, in_loop=True), arrived)
 
@@ -336,8 +348,8 @@ class Batcher:
         self._admission.under_way_rows -= batch.total_rows
         self._batches += scored.rows > 0
         self._rows += scored.rows
+        self._answering.answer(batch, scored, taken, self.on_answered)
         self._pace.measured(scored.rows, seconds)
-        self._answering.answer(batch, scored, taken)
         if batch.large is not None:
             self._go_on(batch.large, scored, scored.errors.get(len(batch.calls)))
 

@@ -15,6 +15,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import compress, islice
 from operator import not_
+from typing import Self
 
 from hushar.features.vectorize import Reading
 from hushar.inference.splice import Slices
@@ -68,15 +69,6 @@ class Large:
         return self.rows - self.taken
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """So many calls of a batch, one after the other, came together."""
-
-    arrived: float
-    received: int
-    calls: int
-
-
 @dataclass(slots=True, eq=False)
 class Batch:
     """What goes into one matrix: whole calls, and then perhaps a slice of a large one."""
@@ -84,7 +76,10 @@ class Batch:
     calls: list[Call] = field(default_factory=list)
     messages: list[bytes] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
-    origins: list[Origin] = field(default_factory=list)
+    received: list[int] = field(default_factory=list)
+    """When each of the whole calls arrived, in microseconds since the epoch."""
+    origins: list[tuple[float, int]] = field(default_factory=list)
+    """When calls came, by time.perf_counter, and how many together; in their order."""
     large: Large | None = None
     slice_rows: int = 0
     gone: int = 0
@@ -92,22 +87,18 @@ class Batch:
 
     total_rows: int = 0
     """Of the matrix."""
+    total_calls: int = 0
+    """That have rows in it, or are there for their empty answer."""
     earliest: float = math.inf
     """No deadline of the calls comes before it, by their clock."""
     begun: float = -math.inf
     """When it was begun by the same clock, where one has a deadline."""
 
-    @property
-    def total_calls(self) -> int:
-        """That have rows in it, or are there for their empty answer."""
-        return len(self.calls) + (self.large is not None)
-
-    @property
-    def received(self) -> list[int]:
-        """When each of the whole calls arrived."""
-        if len(self.origins) == 1:
-            return [self.origins[0].received] * len(self.calls)
-        return [received for origin in self.origins for received in [origin.received] * origin.calls]
+    def summed_up(self) -> Self:
+        """The same batch, to which nothing more comes."""
+        self.total_rows = sum(self.rows) + self.slice_rows
+        self.total_calls = len(self.calls) + (self.large is not None)
+        return self
 
     def join(self, arrival: Arrival, stop: int, now: float) -> int:
         """Take the arrival's calls before `stop`, but for those nobody waits for; the rows that came."""
@@ -125,7 +116,8 @@ class Batch:
             self.calls += calls
             self.messages += messages
             self.rows += rows
-            self.origins.append(Origin(arrival.arrived, arrival.received, len(calls)))
+            self.received += [arrival.received] * len(calls)
+            self.origins.append((arrival.arrived, len(calls)))
         return weight_of(rows)
 
 
@@ -180,13 +172,11 @@ class CallQueue:
         large = self._next_large(batch, now)
         if large is None:
             self._fill(batch, self.max_rows, whole=True, now=now)
-            batch.total_rows = sum(batch.rows)
-            return batch
+            return batch.summed_up()
         due = min(max(self.max_rows // 2, 1), large.left)
         filled = self._fill(batch, self.max_rows - due, whole=not self._owed, now=now)
         size = min(large.left, max(self.max_rows - filled, 0))
         self._owed = size < due
-        batch.total_rows = sum(batch.rows) + size
         if size:
             batch.large, batch.slice_rows = large, size
             batch.earliest = min(batch.earliest, large.call.deadline)
@@ -196,7 +186,7 @@ class CallQueue:
             self.large_rows -= size
             if not large.left:
                 self._forget(large)
-        return batch
+        return batch.summed_up()
 
     def _next_large(self, batch: Batch, now: float) -> Large | None:
         """The oldest large call that may go on; those that nobody waits for are left out on the way."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hushar.models.messages import described, listing, short_text
+from hushar.models.onnx_bound import MOST_BYTES, MOST_ROWS, BoundRuns, run_options
 from hushar.models.onnx_file import (
     ExternalDataRefused,
     check_external_data,
@@ -20,7 +21,7 @@ from hushar.models.onnx_file import (
     header_details,
     read_header,
 )
-from hushar.models.onnx_options import SILENT, check_providers, providers_of, session_options
+from hushar.models.onnx_options import CPU, SILENT, check_providers, providers_of, session_options
 from hushar.models.runtime import ModelError, ModelSettings, Runtime, TensorSpec
 from hushar.models.scores import as_scores
 from hushar.nearest import did_you_mean
@@ -53,8 +54,11 @@ class OnnxRuntime(Runtime):
 
     name = NAME
 
-    def __init__(self, session: Any, version: str, output: TensorSpec, details: Mapping[str, str]) -> None:
-        """`session` is an onnxruntime.InferenceSession with one input that `load` has looked at."""
+    def __init__(
+        self, session: Any, options: Any, version: str, output: TensorSpec, details: Mapping[str, str]
+    ) -> None:
+        """`session` is an onnxruntime.InferenceSession with one input that `load` has looked at; `options`
+        are the RunOptions of every run."""
         self.version = version
         self.inputs = _specs(session.get_inputs())
         self.outputs = _specs(session.get_outputs())
@@ -64,7 +68,10 @@ class OnnxRuntime(Runtime):
         columns = taken.shape[1] if taken.shape else None
         self.width = columns if isinstance(columns, int) else None
         self._session = session
+        self._options = options
         self._input_name = taken.name
+        on_cpu = session.get_providers() == [CPU]
+        self._small = BoundRuns(session, options, taken.name, output.name) if on_cpu else None
         self._double = taken.dtype == "float64"
 
     def to_tensor(self, matrix: NDArray[np.float32]) -> NDArray[Any]:
@@ -73,8 +80,11 @@ class OnnxRuntime(Runtime):
 
     def run(self, tensor: NDArray[Any]) -> NDArray[np.float32]:
         """Raises what onnxruntime raises, and UnexpectedScores if the output does not fit the rows."""
-        (result,) = self._session.run([self.output.name], {self._input_name: tensor})
-        return as_scores(result, tensor.shape[0])
+        rows = tensor.shape[0]
+        if rows <= MOST_ROWS and tensor.nbytes <= MOST_BYTES and self._small is not None:
+            return self._small.run(tensor)
+        (result,) = self._session.run([self.output.name], {self._input_name: tensor}, self._options)
+        return as_scores(result, rows)
 
 
 def load(blob: Blob, settings: ModelSettings) -> Runtime:
@@ -101,7 +111,7 @@ def load(blob: Blob, settings: ModelSettings) -> Runtime:
         "threads": _threads(session.get_session_options()),
     }
     output = choose_output(_specs(session.get_outputs()), settings.output)
-    return OnnxRuntime(session, onnxruntime.__version__, output, details)
+    return OnnxRuntime(session, run_options(onnxruntime), onnxruntime.__version__, output, details)
 
 
 def _header(blob: Blob) -> OnnxModelHeader:

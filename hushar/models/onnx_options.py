@@ -12,7 +12,7 @@ from hushar.nearest import did_you_mean
 SILENT = 4
 """onnxruntime's severity FATAL: it writes nothing to stderr. What it raises says the same."""
 
-_CPU = "CPUExecutionProvider"
+CPU = "CPUExecutionProvider"
 
 _LEVELS: Mapping[str, str] = {
     "none": "ORT_DISABLE_ALL",
@@ -78,7 +78,7 @@ def providers_of(
     Raises ModelError with the key `model.providers` for one that this onnxruntime has not, or that
     is named twice, and `model.provider_options` for options that would go nowhere.
     """
-    names = tuple(settings.providers) or (_CPU,)
+    names = tuple(settings.providers) or (CPU,)
     for name in names:
         if name not in available:
             raise ModelError(
@@ -92,8 +92,8 @@ def providers_of(
             raise ModelError(
                 "model.provider_options", f"{name!r} is not among the providers: {', '.join(names)}"
             )
-    if settings.provider_options.get(_CPU):
-        raise ModelError("model.provider_options", f"{_CPU} takes no options; onnxruntime ignores them")
+    if settings.provider_options.get(CPU):
+        raise ModelError("model.provider_options", f"{CPU} takes no options; onnxruntime ignores them")
     return names, tuple(settings.provider_options.get(name, {}) for name in names)
 
 

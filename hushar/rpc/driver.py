@@ -82,6 +82,10 @@ class Driver(Keeper):
         self._deadline_set = trio.Event()
         self._expires_at = math.inf
         """When the task that ends calls looks at their deadlines, if nobody wakes it before."""
+        self._pass_at = 0.0
+        """When the last pass began."""
+        self._delivers = False
+        """Whether the pass has come to handing calls to their raw methods."""
         self._timed: list[RawCall] = []
         """Calls with a deadline that this pass has begun."""
 
@@ -94,7 +98,7 @@ class Driver(Keeper):
                 await nursery.start(self._flush_later)
                 await nursery.start(self._expire)
                 await nursery.start(self._sweep)
-                await nursery.start(self._poll)
+                await nursery.start(self._poller.run, self.on_ready)
                 task_status.started()
         finally:
             for state in list(self.connections.values()):
@@ -107,9 +111,6 @@ class Driver(Keeper):
             self._last_words(state)
             state.link.send(state.engine.data_to_send())
         self._lose(state)
-
-    async def _poll(self, *, task_status: trio.TaskStatus[None]) -> None:
-        await self._poller.run(self.on_ready, task_status=task_status)
 
     async def _flush_later(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Send what appears outside a pass."""
@@ -200,7 +201,7 @@ class Driver(Keeper):
     def on_ready(self, ready: Iterable[tuple[int, int]]) -> None:
         """One pass over the sockets that are ready."""
         self._in_pass = True
-        now = trio.current_time()
+        now = self._pass_at = self._now()
         complete: dict[Route, list[RawCall]] = {}
         connections = self.connections
         for descriptor, what in ready:
@@ -216,12 +217,15 @@ class Driver(Keeper):
                 self._lose(state)
             except Exception:
                 self._break(state)
+        self._delivers = True
         for route, calls in complete.items():
             self._deliver(route, calls)
+        self._delivers = False
         if self._timed:
             self._watch_deadlines()
         self._in_pass = False
-        self._flush()
+        if self._dirty:
+            self._flush(now)
 
     def _receive(self, state: ConnectionState, now: float, complete: dict[Any, list[RawCall]]) -> None:
         """Read what has come, but of one connection no more than its part of a pass."""
@@ -317,6 +321,14 @@ class Driver(Keeper):
         """Read nothing for so long after the pass that is under way: see Server.rest."""
         if self._in_pass:
             self._poller.rest(seconds)
+
+    def flush(self) -> None:
+        """Send what this pass has to send so far: see Server.flush."""
+        if self._delivers:
+            # Calls that begin because there is room again are sent their answers by the same flush.
+            self._delivers = False
+            self._flush(self._pass_at)
+            self._delivers = True
 
     async def drain(self, grace: float) -> None:
         """Drain every connection, at most `grace` seconds and a moment, until there is none."""

@@ -71,6 +71,7 @@ class Keeper:
         self._max_per_address = max_connections_per_address
         self._per_address: dict[str, int] = {}
         self._poller = make_poller()
+        self._now = context.clock or trio.current_time
         self._dirty: list[ConnectionState] = []
         self._in_pass = False
         self._flusher = trio.lowlevel.ParkingLot()
@@ -129,9 +130,10 @@ class Keeper:
         if not self._in_pass:
             self._flusher.unpark()
 
-    def _flush(self) -> None:
-        """Send the output of every connection that has any."""
-        now = trio.current_time()
+    def _flush(self, now: float | None = None) -> None:
+        """Send the output of every connection that has any. `now`: about this moment, where it is known."""
+        if now is None:
+            now = self._now()
         while self._dirty:
             dirty, self._dirty = self._dirty, []
             for state in dirty:

@@ -135,6 +135,8 @@ class EpollPoller:
 
 def _interests(ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Epoll's masks as ours. Nearly all are EPOLLIN alone, which is READ."""
+    if len(ready) == 1 and ready[0][1] == READ:
+        return ready
     return [each if each[1] == READ else (each[0], _interest(each[1])) for each in ready]
 
 

@@ -130,6 +130,15 @@ class Server(purerpc.Server):  # type: ignore[misc]  # purerpc is untyped
         if self._driver is not None:
             self._driver.rest(seconds)
 
+    def flush(self) -> None:
+        """Send what the calls of this pass over the sockets have been answered, rather than at its end.
+
+        For a raw method that has more to do once it has answered. Called from anywhere else it does nothing,
+        and need not be: what is answered then is sent soon.
+        """
+        if self._driver is not None:
+            self._driver.flush()
+
     def add_hook(self, before: Before | None = None, after: After | None = None) -> None:
         """Call `before(request)` before each call is begun (it may raise RpcFailedError), and
         `after(request, code, seconds)` when one is over; plain functions."""
@@ -232,7 +241,7 @@ class Server(purerpc.Server):  # type: ignore[misc]  # purerpc is untyped
             self.budget,
             before=tuple(self._before),
             after=tuple(self._after),
-            clock=trio.current_time,
+            clock=trio.lowlevel.current_clock().current_time,
             on_failure=self.on_failure,
         )
         return Driver(

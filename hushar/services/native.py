@@ -47,7 +47,7 @@ def refuse(call: Call, error: RequestError) -> None:
 def add_native_service(server: Server, batcher: Batcher) -> None:
     """Serve hushar.Hushar from the batcher."""
     server.add_raw_unary(PATH, batcher.submit)
-    batcher.on_waiting = server.rest
+    batcher.on_waiting, batcher.on_answered = server.rest, server.flush
 
 
 class LocalCall:

@@ -31,9 +31,14 @@ logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 5.0
 """How long the last interval may take to be emitted at the end, and a sink to be closed."""
-LINGER_SECONDS = 0.02
-"""How long a worker leaves the channel alone once it is empty: a wake-up for every batch would cost more
-than the batch's measurement."""
+SHORTEST_LINGER_SECONDS: Final = 0.02
+LONGEST_LINGER_SECONDS: Final = 0.25
+"""How long a worker leaves the channel alone once it is empty, by how many batches come: a wake-up for every
+batch would cost more than its measurement, and a call that comes meanwhile waits for it."""
+GATHERED_BATCHES: Final = 64
+"""What it is to find then: fewer, and it lingers twice as long the next time; more, and half as long."""
+VALUES_A_SECOND: Final = 400_000
+"""That may come while it lingers; so many do when a server that was idle is loaded to its limit."""
 BATCHES_AT_ONCE = 256
 """The most that are taken without letting the event loop go: some milliseconds."""
 
@@ -182,6 +187,7 @@ class MetricsSidecar:
         self._deltas = Deltas()
         self._started_at = 0.0
         self._budget = ValueBudget(settings.queue_values)
+        self._longest_linger = min(LONGEST_LINGER_SECONDS, settings.queue_values / VALUES_A_SECOND)
         # Bounded by the outlet, in values.
         self._send, self._receive = trio.open_memory_channel[BatchMetrics](math.inf)
         self._rest = self._receive.clone()
@@ -231,17 +237,30 @@ class MetricsSidecar:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Move measurements from the channel into the aggregate."""
+        linger, found = SHORTEST_LINGER_SECONDS, 0
         async with channel:
             task_status.started()
             async for metrics in channel:
                 self._add(metrics)
+                found += 1
                 # Everything that waits, at the cost of one task switch.
                 with suppress(trio.WouldBlock, trio.EndOfChannel):
                     for _ in range(BATCHES_AT_ONCE):
                         self._add(channel.receive_nowait())
+                        found += 1
                     continue
-                with trio.move_on_after(LINGER_SECONDS):
+                linger = self._next_linger(linger, found)
+                found = 0
+                with trio.move_on_after(linger):
                     await self._closing.wait()
+
+    def _next_linger(self, linger: float, found: int) -> float:
+        """After one of so many seconds, and so many batches."""
+        if found > GATHERED_BATCHES:
+            linger /= 2
+        elif found < GATHERED_BATCHES // 2:
+            linger *= 2
+        return max(SHORTEST_LINGER_SECONDS, min(linger, self._longest_linger))
 
     def catch_up(self) -> None:
         """Take into account what is still in the channel; for whoever reads what was measured, or the

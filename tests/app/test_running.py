@@ -339,6 +339,9 @@ class FakeServer:
     def rest(self, seconds):
         pass
 
+    def flush(self):
+        pass
+
     async def serve_async(self, *, task_status):
         if self.fails is not None:
             raise self.fails

@@ -4,7 +4,7 @@ import pytest
 
 from hushar.errors import InvalidRequest, ModelFailed
 from hushar.inference.answering import Answering
-from hushar.inference.queue import Batch, Large, Origin
+from hushar.inference.queue import Batch, Large
 from hushar.inference.scoring import Scored
 from hushar.records import Timings
 
@@ -20,7 +20,7 @@ def answering(out):
 def batch(call):
     """Three calls: the first came alone, two later together."""
     calls = [call(1.0), call(2.0), call(3.0)]
-    return Batch(calls, [b""] * 3, [1] * 3, [Origin(0.0, 0, 1), Origin(2e-6, 0, 2)], total_rows=3)
+    return Batch(calls, [b""] * 3, [1] * 3, [0] * 3, [(0.0, 1), (2e-6, 2)], total_rows=3)
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ class TestLog:
         answering = Answering(out.refuse, out.reply_all, out.metrics.append, out.log, when_spooled=True)
         answering.answer(batch, scored(3), 5e-6)
         assert ids(batch.calls) == [None] * 3
-        assert [(metrics.rows, metrics.answered_us) for metrics in out.metrics] == [(3, ())]
+        assert [(metrics.rows, metrics.answered_us) for metrics in out.metrics] == [(3, [])]
         out.logged[0].spooled()
         assert ids(batch.calls) == ["0", "1", "2"]
         assert [calls for metrics in out.metrics for _, calls in metrics.answered_us] == [1, 2]

@@ -90,7 +90,7 @@ class TestCalls:
         filled.put(a=1, b=1)
         filled.put(c=1)
         filled.take()
-        assert [origin.calls for origin in filled.batch.origins] == [2, 1]
+        assert [calls for _, calls in filled.batch.origins] == [2, 1]
         assert filled.batch.received == [2, 2, 2]
 
     def test_of_an_empty_queue_nothing_is_taken(self, filled):

@@ -9,7 +9,13 @@ from trio.testing import wait_all_tasks_blocked
 from hushar.errors import ConfigurationError, Problem, SinkError, SinkRefused
 from hushar.records import BatchMetrics, Timings
 from hushar.sidecars.durations import Durations
-from hushar.sidecars.metrics import CLOSE_SECONDS, LINGER_SECONDS, MetricsSidecar
+from hushar.sidecars.metrics import (
+    CLOSE_SECONDS,
+    GATHERED_BATCHES,
+    LONGEST_LINGER_SECONDS,
+    SHORTEST_LINGER_SECONDS,
+    MetricsSidecar,
+)
 from hushar.sidecars.settings import MetricsSettings
 from hushar.sinks.interface import Counter
 from hushar.testing import MemoryMetricSink
@@ -89,7 +95,7 @@ class TestIntervals:
         sink = MemoryMetricSink()
         async with running(made({"memory": sink}, interval_seconds=10)) as sidecar:
             sidecar.outlet(METRICS)
-            await trio.sleep(10 - LINGER_SECONDS / 2)
+            await trio.sleep(10 - SHORTEST_LINGER_SECONDS / 2)
             sidecar.outlet(METRICS)
             await wait_all_tasks_blocked()
             sidecar.outlet(METRICS)
@@ -104,8 +110,30 @@ class TestIntervals:
             sidecar.outlet(METRICS)
             await wait_all_tasks_blocked()
             assert sidecar.statistics().queued_values == 8
-            await trio.sleep(2 * LINGER_SECONDS)
+            await trio.sleep(LONGEST_LINGER_SECONDS)
             assert sidecar.statistics().queued_values == 0
+
+    @pytest.mark.parametrize(
+        ("batches_a_second", "queue_values", "least", "most"),
+        [
+            (100, 100_000, 4, 8),  # four a second, and a few at the beginning
+            (640, 100_000, 8, 20),
+            (4 * GATHERED_BATCHES / SHORTEST_LINGER_SECONDS, 100_000, 45, 52),
+            (100, 1000, 45, 52),  # 1000 values would soon be too many
+        ],
+    )
+    async def test_it_is_woken_the_more_often_the_more_comes(
+        self, autojump_clock, batches_a_second, queue_values, least, most
+    ):
+        found = 0
+        async with running(made(interval_seconds=10, queue_values=queue_values)) as sidecar:
+            for _ in range(int(batches_a_second)):
+                before = sidecar.statistics().queued_values
+                sidecar.outlet(METRICS)
+                await trio.sleep(1 / batches_a_second)
+                found += sidecar.statistics().queued_values < before + 8
+            assert sidecar.statistics().dropped_values == 0
+        assert least <= found <= most
 
     async def test_who_reads_what_was_measured_need_not_wait(self, autojump_clock):
         async with running(made(interval_seconds=10)) as sidecar:
