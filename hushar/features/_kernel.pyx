@@ -66,6 +66,10 @@ from hushar.features._words cimport Words, make_words
 
 import numpy
 
+# Looked up once: every batch makes a matrix, also that of one row.
+cdef object new_matrix = numpy.empty
+cdef object FLOAT32 = numpy.dtype(numpy.float32)
+
 cdef enum:
     # Below this the walk is over before another thread would have been woken.
     BYTES_WITH_GIL = 8192
@@ -354,7 +358,7 @@ cdef class Program:
             raise MemoryError
         try:
             messages = self._open(held, list(rows), table, &size, &total)
-            made = numpy.empty((total, self.width), numpy.float32)
+            made = new_matrix((total, self.width), FLOAT32)
             # Cheaper than a typed memoryview; an array made like this is C-contiguous.
             PyObject_GetBuffer(made, &matrix, PyBUF_WRITABLE)
             try:

@@ -81,10 +81,15 @@ class Answering:
         failed: Mapping[str, int] = NOTHING
         origins: Origins = batch.origins
         answered = origins
+        over: list[bool] = []
         if batch.earliest < math.inf and batch.earliest <= self.clock():
             over = [self.is_gone(call) for call in calls]
         else:
-            over = [call.over for call in calls]
+            # Nearly always none is; a comprehension for that costs more than looking.
+            for call in calls:
+                if call.over:
+                    over = [each.over for each in calls]
+                    break
         if scored.errors or True in over:
             lost = self._refuse_lost(calls, scored, over)
             failed = Counter(lost.values())

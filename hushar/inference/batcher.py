@@ -164,43 +164,41 @@ class Batcher:
 
     def submit(self, calls: Sequence[Call]) -> None:
         """Take calls: each is answered or refused, now or later, in the event loop."""
-        arrived = time.perf_counter()
-        messages = [call.message for call in calls]
+        arrived, received = time.perf_counter(), time.time_ns() // 1000
+        messages: list[bytes] = []
+        earliest = math.inf
+        # One plain loop: for a call alone it takes a quarter of what comprehensions and `min` would.
+        for call in calls:
+            messages.append(call.message)
+            if call.deadline < earliest:
+                earliest = call.deadline
         rows = self._scorer.count(messages)
-        total = sum(rows)
+        total, count = sum(rows), len(calls)
         if (
-            total <= self._at_once
-            and len(calls) <= self._at_once
-            and self._running < self._concurrency
-            and not self._queue.calls
-            and not self._placement.in_thread(total)
+            total > self._at_once
+            or count > self._at_once
+            or self._running >= self._concurrency
+            or self._queue.calls
+            or self._placement.in_thread(total)
         ):
-            self._score_here(calls, messages, rows, arrived)
+            self._take_in(Arrival(list(calls), messages, rows, arrived, received))
             return
-        self._take_in(Arrival(list(calls), messages, rows, arrived, time.time_ns() // 1000))
-
-    def _score_here(
-        self, calls: Sequence[Call], messages: list[bytes], rows: list[int], arrived: float
-    ) -> None:
-        received = time.time_ns() // 1000
-        earliest = min([call.deadline for call in calls], default=math.inf)
         if earliest < math.inf and earliest <= (now := self._clock()):
             # The transport's timer will end those whose deadline is over.
             batch = Batch()
-            batch.join(Arrival(list(calls), messages, rows, arrived, received), len(calls), now)
+            batch.join(Arrival(list(calls), messages, rows, arrived, received), count, now)
             batch.summed_up()
             self._answering.count([CANCELLED] * batch.gone)
             if not batch.calls:
                 return
         else:
-            count = len(calls)
             batch = Batch(
                 list(calls),
                 messages,
                 rows,
                 [received] * count,
                 [(arrived, count)],
-                total_rows=sum(rows),
+                total_rows=total,
                 total_calls=count,
                 earliest=earliest,
             )
@@ -323,12 +321,15 @@ class Batcher:
     def _score(self, batch: Batch, *, in_loop: bool = False) -> tuple[Scored, float]:
         """Seconds are without a hop to a thread."""
         started = time.perf_counter()
-        work = Work(batch.messages, batch.rows, batch.received)
-        work.calls = batch.calls
-        if in_loop and self._drafting is not None:
-            work.draft = self._drafting.draft
-        # In a thread the loop's clock cannot be asked.
-        work.now = lambda: batch.begun + time.perf_counter() - started
+        work = Work(
+            batch.messages,
+            batch.rows,
+            batch.received,
+            calls=batch.calls,
+            draft=self._drafting.draft if in_loop and self._drafting is not None else None,
+            # In a thread the loop's clock cannot be asked.
+            now=lambda: batch.begun + time.perf_counter() - started,
+        )
         if batch.large is not None:
             work.reading, work.slices = batch.large.reading, batch.large.slices
             work.slice_rows = batch.slice_rows

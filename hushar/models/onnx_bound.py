@@ -71,7 +71,7 @@ class BoundRuns:
         except IndexError:
             # Another thread has just taken the last one.
             return self._run_first(tensor)
-        bound.tensor[...] = tensor
+        bound.tensor[:] = tensor
         try:
             bound.run()
         except Exception:

@@ -1,9 +1,12 @@
 """A model's output as scores: one row for each input row, float32."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+_FLOAT32: Final = np.dtype(np.float32)
+"""Compared with this a dtype is found equal at a glance; with `np.float32` one is made first."""
 
 
 class UnexpectedScores(RuntimeError):
@@ -19,7 +22,7 @@ def as_scores(output: Any, rows: int) -> NDArray[np.float32]:
     """
     if (
         type(output) is np.ndarray
-        and output.dtype == np.float32
+        and output.dtype == _FLOAT32
         and output.ndim == 2
         and len(output) == rows
         and output.flags.c_contiguous
