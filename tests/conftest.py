@@ -6,6 +6,7 @@ that starts with "needs tool:". With CI=true such a skip is a failure, so that C
 
 import importlib.metadata
 import os
+import signal
 import sys
 import types
 from collections.abc import Generator
@@ -15,6 +16,13 @@ import pytest
 from hushar.plugins import hookimpl
 
 NEEDS_TOOL = "needs tool:"
+
+
+def pytest_configure() -> None:
+    """A shell that starts the tests in the background has them ignore SIGINT, and so would every program that
+    they start and interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

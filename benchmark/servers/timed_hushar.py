@@ -122,7 +122,9 @@ def install(watch: StopWatch) -> None:
         *classes, last = name.split(".")
         for each in classes:
             owner = getattr(owner, each)
-        setattr(owner, last, watch.timed(part, getattr(owner, last)))
+        timed: Any = watch.timed(part, getattr(owner, last))
+        is_static = isinstance(vars(owner).get(last), staticmethod)
+        setattr(owner, last, staticmethod(timed) if is_static else timed)
     scoring: Any = importlib.import_module("hushar.inference.scoring")
     choose = scoring.choose
 
