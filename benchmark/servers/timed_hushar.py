@@ -34,6 +34,7 @@ SEAMS: Sequence[tuple[str, str, str]] = (
     ("engine out", "hushar.rpc.server_engine", "ServerConnection.data_to_send"),
     ("engine out", "hushar.services.native", "reply_all"),
     ("reader of all sockets", "hushar.rpc.driver", "Driver.on_ready"),
+    ("reader of all sockets", "hushar.rpc.driver", "Driver.flush"),
     (BATCHES, "hushar.inference.batcher", "Batcher.submit"),
     (BATCHES, "hushar.inference.batcher", "Batcher._serve"),
     ("batcher: metrics", "hushar.sidecars.metrics", "MetricsSidecar._add"),

@@ -106,6 +106,7 @@ class Answering:
         if calls:
             sent = self._send(calls, responses, records, answered)
         if flush is not None:
+            # Only now: what comes in meanwhile is scored at once, and its records go into the same draft.
             flush()
         answered_at, answered, unsent = sent
         if unsent:

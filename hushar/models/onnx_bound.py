@@ -59,7 +59,8 @@ class BoundRuns:
         self._binds = True
 
     def run(self, tensor: NDArray[Any]) -> NDArray[np.float32]:
-        """The scores of a C-contiguous `(rows, width)`: see Runtime. Nobody else has the array.
+        """The scores of a C-contiguous `(rows, width)` of the model's dtype: see Runtime. Their array is the
+        caller's alone.
 
         Raises what onnxruntime raises, and UnexpectedScores if the output does not fit the rows.
         """

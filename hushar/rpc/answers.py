@@ -252,11 +252,13 @@ class AnsweringConnection(EngineState, Connection):
         if call.head.http_status is not None:
             return
         seconds = self._seconds_of(call)
+        told, context.telling = context.telling, True
         for after in context.after:
             try:
                 after(call.request, code, seconds)
             except (Exception, SystemExit):
                 log.exception("a hook failed")
+        context.telling = told
 
     def go_away(self) -> None:
         """Announce the end: calls begun until `refuse_new` are served."""

@@ -2,9 +2,10 @@
 
 Theory of operation. `Driver.on_ready` is one pass over the sockets that are ready: receive from each, feed
 its engine, collect the calls that are complete, hand each raw method all of its calls at once, start a
-task for each call of an ordinary method, then send every connection's output with one `send`. Output that
-appears later (a reply from another task) puts its connection on the dirty list and wakes the flusher, so
-that however many replies come in one turn of the loop, each connection sends once.
+task for each call of an ordinary method, then send every connection's output with one `send`; a raw method
+may have that done as soon as it has answered (`flush`). Output that appears later (a reply from another task)
+puts its connection on the dirty list and wakes the flusher, so that however many replies come in one turn of
+the loop, each connection sends once.
 
 How connections are made, written to, looked after and ended is in keeping.py. Deadlines are one heap and
 one task.
@@ -82,8 +83,6 @@ class Driver(Keeper):
         self._deadline_set = trio.Event()
         self._expires_at = math.inf
         """When the task that ends calls looks at their deadlines, if nobody wakes it before."""
-        self._pass_at = 0.0
-        """When the last pass began."""
         self._delivers = False
         """Whether the pass has come to handing calls to their raw methods."""
         self._timed: list[RawCall] = []
@@ -201,7 +200,7 @@ class Driver(Keeper):
     def on_ready(self, ready: Iterable[tuple[int, int]]) -> None:
         """One pass over the sockets that are ready."""
         self._in_pass = True
-        now = self._pass_at = self._now()
+        now = self._now()
         complete: dict[Route, list[RawCall]] = {}
         connections = self.connections
         for descriptor, what in ready:
@@ -225,7 +224,7 @@ class Driver(Keeper):
             self._watch_deadlines()
         self._in_pass = False
         if self._dirty:
-            self._flush(now)
+            self._flush()
 
     def _receive(self, state: ConnectionState, now: float, complete: dict[Any, list[RawCall]]) -> None:
         """Read what has come, but of one connection no more than its part of a pass."""
@@ -324,10 +323,10 @@ class Driver(Keeper):
 
     def flush(self) -> None:
         """Send what this pass has to send so far: see Server.flush."""
-        if self._delivers:
+        if self._delivers and not self.context.telling:
             # Calls that begin because there is room again are sent their answers by the same flush.
             self._delivers = False
-            self._flush(self._pass_at)
+            self._flush()
             self._delivers = True
 
     async def drain(self, grace: float) -> None:

@@ -130,10 +130,10 @@ class Keeper:
         if not self._in_pass:
             self._flusher.unpark()
 
-    def _flush(self, now: float | None = None) -> None:
-        """Send the output of every connection that has any. `now`: about this moment, where it is known."""
-        if now is None:
-            now = self._now()
+    def _flush(self) -> None:
+        """Send the output of every connection that has any."""
+        # Not when the pass began: while it was at work nobody's peer took nothing.
+        now = self._now()
         while self._dirty:
             dirty, self._dirty = self._dirty, []
             for state in dirty:

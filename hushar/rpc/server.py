@@ -133,8 +133,10 @@ class Server(purerpc.Server):  # type: ignore[misc]  # purerpc is untyped
     def flush(self) -> None:
         """Send what the calls of this pass over the sockets have been answered, rather than at its end.
 
-        For a raw method that has more to do once it has answered. Called from anywhere else it does nothing,
-        and need not be: what is answered then is sent soon.
+        For a raw method that has more to do once it has answered. Calls that have waited for room in the
+        output may begin meanwhile: methods, also this one, are then called before this returns, and what they
+        answer is sent as well. Called from anywhere else it does nothing, and need not be: what is answered
+        then is sent soon.
         """
         if self._driver is not None:
             self._driver.flush()

@@ -75,6 +75,8 @@ class ServerContext:
         self.before = before
         self.after = after
         self.clock = clock
+        self.telling = False
+        """Whether a hook hears of a call's end just now: the method may be in the midst of answering."""
         self.on_failure = on_failure
         self.answered: dict[Route | None, int] = {}
         """Calls that have ended with OK, by method; None: there is none of that name."""

@@ -36,7 +36,8 @@ LONGEST_LINGER_SECONDS: Final = 0.25
 """How long a worker leaves the channel alone once it is empty, by how many batches come: a wake-up for every
 batch would cost more than its measurement, and a call that comes meanwhile waits for it."""
 GATHERED_BATCHES: Final = 64
-"""What it is to find then: fewer, and it lingers twice as long the next time; more, and half as long."""
+"""What it is to find then: more, and it lingers half as long the next time; less than half, and twice as
+long."""
 VALUES_A_SECOND: Final = 400_000
 """That may come while it lingers; so many do when a server that was idle is loaded to its limit."""
 BATCHES_AT_ONCE = 256

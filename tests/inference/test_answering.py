@@ -1,5 +1,7 @@
 """Who is answered, who is refused, what is logged, and what is measured of a batch."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from hushar.errors import InvalidRequest, ModelFailed
@@ -185,6 +187,26 @@ class TestRefused:
         assert out.answered == (1 if takes_log else 2)
         assert out.failed == {"RESOURCE_EXHAUSTED": 1, **({"CANCELLED": 1} if takes_log else {})}
         assert [metrics.rows for metrics in out.metrics] == ([3, 0] if takes_log else [3])
+
+
+class TestFlush:
+    def test_answers_leave_once_the_log_has_their_records_and_before_they_are_measured(
+        self, answering, out, batch, scored
+    ):
+        seen = []
+        answering.answer(
+            batch, scored(3), 5e-6, lambda: seen.append((out.replied[:], len(out.logged), out.metrics[:]))
+        )
+        assert seen == [([3], 1, [])]
+        assert len(out.metrics) == 1
+
+    def test_how_long_that_takes_is_not_in_the_time_until_the_answer(
+        self, answering, out, batch, scored, monkeypatch
+    ):
+        now = [1.0]
+        monkeypatch.setattr("hushar.inference.answering.time", SimpleNamespace(perf_counter=lambda: now[0]))
+        answering.answer(batch, scored(3), 5e-6, lambda: now.append(now.pop() + 8))
+        assert out.metrics[0].answered_us == [(pytest.approx(1e6), 1), (pytest.approx(1e6 - 2), 2)]
 
 
 class TestLog:

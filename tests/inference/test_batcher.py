@@ -65,8 +65,12 @@ class TestAtOnce:
     async def test_nor_is_anything_computed_for_one_past_its_deadline(self, make_stage, call, autojump_clock):
         stage, now = make_stage(logged=True), trio.current_time()
         late, here = call(1.0, deadline=now), call(2.0, deadline=now + 1)
+        score, running = stage.scorer.score, []
+        stage.scorer.score = lambda work: (running.append(stage.batcher.statistics()), score(work))[1]
         stage.batcher.submit([late, here])
         assert stage.runtime.runs == [[2.0]]
+        assert [each.running_calls for each in running] == [1]
+        assert stage.batcher.statistics().running_calls == 0
         assert here.scores == [4.0]
         # The transport's timer says DEADLINE_EXCEEDED.
         assert not late.over

@@ -179,6 +179,22 @@ class TestWhose:
         assert bytes(stage.log.draft.memory[:4096]) == before
         assert stage.log.ids() == ["first"]
 
+    def test_calls_that_come_while_answers_leave_are_logged_behind_those(self, make, call):
+        """Sending makes room, and calls that have waited for that begin at once: see Server.flush."""
+        stage, later = make(), [call(number, request_id=name) for number, name in ((3.0, "c"), (2.0, "b"))]
+        replied = []
+
+        def flush():
+            replied.append(len(stage.out.replied))
+            if later:
+                stage.batcher.submit([later.pop()])
+
+        stage.batcher.on_answered = flush
+        before = len(stage.out.replied)
+        stage.batcher.submit([call(1.0, request_id="a")])
+        assert [number - before for number in replied] == [1, 2, 3]
+        assert stage.log.ids() == ["first", "a", "b", "c"]
+
     def test_the_first_batch_is_brought_as_a_draft_and_stays_where_it_is(self, make, call):
         stage = make(first=False)
         draft = stage.log.draft

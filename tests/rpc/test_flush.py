@@ -340,6 +340,29 @@ async def test_an_exception_after_it_fails_what_is_not_answered_and_nothing_else
     assert seen == [True, True]
 
 
+async def test_from_a_hook_it_does_nothing(start, server, wire):
+    """Its method may be in the midst of answering others."""
+    left = []
+
+    def after(request, code, seconds):
+        server.flush()
+        left.append(b"one" in wire or b"two" in wire)
+
+    def method(calls):
+        for call in calls:
+            call.reply(call.message)
+        left.append(b"one" in wire)
+        server.flush()
+        left.append(b"one" in wire and b"two" in wire)
+
+    server.add_hook(after=after)
+    server.add_raw_unary(FIRST, method)
+    peer = await (await start(server))()
+    await send_together((peer, peer.call(1, FIRST, b"one") + peer.call(3, FIRST, b"two")))
+    assert await answers(peer, 1, 3) == [b"one", b"two"]
+    assert left == [False, False, False, True]
+
+
 class TestParkedCalls:
     """They begin as soon as there is room for their answers, which a flush may make."""
 

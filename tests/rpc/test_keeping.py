@@ -237,6 +237,28 @@ class TestWriteStall:
             await peer.send(fr.window_update(1, 1))
         assert (await peer.end_of(1))[:2] == ([b"abcde"], OK)
 
+    @pytest.mark.parametrize("flushes", [True, False])
+    async def test_the_time_for_which_a_method_works_is_not_the_peers(self, start, mock_clock, flushes):
+        """The answer is larger than the peer's windows: some of it waits from the moment that it is given."""
+
+        def slow(calls):
+            mock_clock.jump(40)
+            for call in calls:
+                call.reply(bytes(200_000))
+            if flushes:
+                server.flush()
+
+        server = Server(0, write_stall_seconds=30)
+        server.add_raw_unary("/test.Service/Slow", slow)
+        peer = await (await start(server))()
+        await peer.send(peer.call(1, "/test.Service/Slow"))
+        await peer.until(fr.DATA)
+        for _ in range(2):
+            mock_clock.jump(1.5)
+            await trio.testing.wait_all_tasks_blocked()
+        await peer.send(fr.window_update(0, 2**20), fr.window_update(1, 2**20))
+        assert (await peer.end_of(1))[1] == OK
+
     async def test_a_peer_with_nothing_to_take_stays(self, start, make_server, autojump_clock):
         peer = await (await start(make_server(write_stall_seconds=30)))()
         await trio.sleep(100)

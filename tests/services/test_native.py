@@ -145,6 +145,11 @@ class TestOnTheWire:
         batcher.on_waiting(1.0)
         assert batcher.on_waiting == server.rest
 
+    def test_the_batcher_has_answers_sent_before_it_measures_them(self):
+        server, batcher = Server(0), FakeBatcher()
+        native.add_native_service(server, batcher)
+        assert batcher.on_answered == server.flush
+
     async def test_a_call_is_handed_over_undecoded_and_answered(self, client):
         request = pb.InferenceRequest(request_id="q", inputs=[pb.InputRow(row_id="r")])
         response = pb.InferenceResponse(request_id="q", outputs=[pb.OutputRow(row_id="r", scores=[0.5])])
