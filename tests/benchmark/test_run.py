@@ -1,6 +1,7 @@
 """The benchmark's command runs, on servers that answer rightly, and leaves what it says."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -64,3 +65,18 @@ def test_the_workloads_files_can_be_had(tmp_path):
     assert result.returncode == 0, result.stderr
     for line in result.stdout.splitlines():
         assert (Path(line).parent / "request.grpc").is_file()
+
+
+def test_the_time_of_a_lone_call_is_told_for_caches_as_they_are_and_cold():
+    command = [sys.executable, str(RUN.with_name("cold_calls.py")), "0.8"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == 0, result.stderr
+    lines = re.findall(
+        r"^round (\d), (.+): p10 ([\d.]+), p50 ([\d.]+), p90 ([\d.]+) us$", result.stdout, re.M
+    )
+    assert [(number, state) for number, state, *_ in lines] == [
+        (number, state) for number in "12" for state in ("as it is", "cold")
+    ]
+    for _, _, *micros in lines:
+        lowest, median, highest = map(float, micros)
+        assert 0 < lowest <= median <= highest
