@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hushar.models.messages import described, listing, short_text
-from hushar.models.onnx_bound import MOST_BYTES, MOST_ROWS, BoundRuns, run_options
+from hushar.models.onnx_bound import BoundRuns, run_options
 from hushar.models.onnx_file import (
     ExternalDataRefused,
     check_external_data,
@@ -23,7 +23,6 @@ from hushar.models.onnx_file import (
 )
 from hushar.models.onnx_options import CPU, SILENT, check_providers, providers_of, session_options
 from hushar.models.runtime import ModelError, ModelSettings, Runtime, TensorSpec
-from hushar.models.scores import as_scores
 from hushar.nearest import did_you_mean
 from hushar.proto.internal_pb2 import OnnxModelHeader
 from hushar.storage.interface import Blob
@@ -67,11 +66,8 @@ class OnnxRuntime(Runtime):
         (taken,) = self.inputs
         columns = taken.shape[1] if taken.shape else None
         self.width = columns if isinstance(columns, int) else None
-        self._session = session
-        self._options = options
-        self._input_name = taken.name
         on_cpu = session.get_providers() == [CPU]
-        self._small = BoundRuns(session, options, taken.name, output.name) if on_cpu else None
+        self._runs = BoundRuns(session, options, taken.name, output.name, binds=on_cpu)
         self._double = taken.dtype == "float64"
 
     def to_tensor(self, matrix: NDArray[np.float32]) -> NDArray[Any]:
@@ -80,11 +76,7 @@ class OnnxRuntime(Runtime):
 
     def run(self, tensor: NDArray[Any]) -> NDArray[np.float32]:
         """Raises what onnxruntime raises, and UnexpectedScores if the output does not fit the rows."""
-        rows = tensor.shape[0]
-        if rows <= MOST_ROWS and tensor.nbytes <= MOST_BYTES and self._small is not None:
-            return self._small.run(tensor)
-        (result,) = self._session.run([self.output.name], {self._input_name: tensor}, self._options)
-        return as_scores(result, rows)
+        return self._runs.run(tensor)
 
 
 def load(blob: Blob, settings: ModelSettings) -> Runtime:

@@ -47,16 +47,17 @@ class _Bound:
 class BoundRuns:
     """Runs of one session. Safe to use from several threads at once: no two have the same memory."""
 
-    def __init__(self, session: Any, options: Any, taken: str, given: str) -> None:
-        """`session` computes on the CPU; `options` are the RunOptions of every run; `taken` and `given` are
-        the names of its input and of the output that holds the scores."""
+    def __init__(self, session: Any, options: Any, taken: str, given: str, *, binds: bool = True) -> None:
+        """`options` are the RunOptions of every run; `taken` and `given` are the names of the session's input
+        and of the output that holds the scores. `binds`: whether it computes on the CPU, where memory of ours
+        can be bound; else all runs are plain."""
         self._session = session
         self._options = options
         self._taken = taken
         self._given = given
         self._free: dict[tuple[int, ...], list[_Bound]] = {}
         """By the shape of the input: what no run is using now."""
-        self._binds = True
+        self._binds = binds
 
     def run(self, tensor: NDArray[Any]) -> NDArray[np.float32]:
         """The scores of a C-contiguous `(rows, width)` of the model's dtype: see Runtime. Their array is the
