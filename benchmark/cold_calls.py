@@ -9,7 +9,6 @@ beginning until the answer is with the system.
 """
 
 import json
-import os
 import re
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from open_loop import offer
-from serve_and_load import PATH, SERVERS, BenchmarkError, running
+from serve_and_load import PATH, SERVERS, BenchmarkError, load_from, running
 from workloads import make
 
 RATE = 500.0
@@ -33,7 +32,7 @@ def main() -> None:
     """Print a line for each state of the caches and round."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
     workload = make("W1")
-    os.sched_setaffinity(0, {LOAD_CORE})
+    load_from(LOAD_CORE)
     with tempfile.TemporaryDirectory() as folder:
         service = workload.write(Path(folder))
         for number in range(ROUNDS):

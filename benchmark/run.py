@@ -13,7 +13,6 @@ end). See docs/benchmark.md.
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -41,6 +40,7 @@ from serve_and_load import (
     BenchmarkError,
     build_tonic,
     check_tools,
+    load_from,
 )
 from workloads import WORKLOADS, make
 
@@ -82,7 +82,7 @@ def main() -> int:
             print(make(name).write(options.write / name))
         return 0
     # The load that is not h2load's is made by this process.
-    os.sched_setaffinity(0, {options.load_core})
+    load_from(options.load_core)
     output = options.output
     if output is None:
         output = Path(tempfile.mkdtemp(prefix="hushar-benchmark-")) if options.quick else RESULTS

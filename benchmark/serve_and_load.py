@@ -27,6 +27,7 @@ from processes import children_seconds, cpu_seconds
 from workloads import Workload
 
 from hushar.proto.structs_pb2 import InferenceResponse
+from hushar.scheduling import ask_for_short_slices
 
 PATH = "/hushar.Hushar/InferenceService"
 HERE = Path(__file__).resolve().parent
@@ -134,6 +135,12 @@ def commands(service: Path, *, log: Path | None = None, settings: Sequence[str] 
     if (program := tonic_program()).exists():
         known[TONIC] = ["env", f"ORT_DYLIB_PATH={_onnxruntime_library()}", str(program), str(service)]
     return known
+
+
+def load_from(core: int) -> None:
+    """Have this process make its load from one core, and on time whatever else happens there."""
+    os.sched_setaffinity(0, {core})
+    ask_for_short_slices()
 
 
 def tonic_program() -> Path:

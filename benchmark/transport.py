@@ -11,7 +11,6 @@ Markdown table, all figures as JSON and a plot. See docs/benchmark.md.
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -39,6 +38,7 @@ from serve_and_load import (
     commands,
     expected_scores,
     load,
+    load_from,
     running,
 )
 from transport_report import COUNTED, Figures, document, markdown, plot
@@ -81,7 +81,7 @@ def main() -> int:
     options = _options()
     plan = Plan(options.seconds, options.rounds, options.idle, options.server_core, options.load_core)
     # The load that is not h2load's is made by this process.
-    os.sched_setaffinity(0, {options.load_core})
+    load_from(options.load_core)
     measures: Mapping[str, Callable[[Plan], None]] = {
         "echo": measure_echo,
         "w1": measure_w1,

@@ -19,6 +19,7 @@ from hushar.bench.options import Load, Setup
 from hushar.bench.pace import Schedule, precise_sleep
 from hushar.bench.recording import Histogram, Recorder, Window
 from hushar.bench.stages import NoMetrics, Totals, mean_seconds, read_totals
+from hushar.scheduling import ask_for_short_slices
 
 GRACE_SECONDS: Final = 5.0
 """For calls under way at the end that have no time-out of their own."""
@@ -109,6 +110,7 @@ class Context:
 async def measure(setup: Setup, load: Load, context: Context) -> RunResult:
     """One run. Raises ConnectionLostError where no connection can be made at its beginning."""
     lines = Lines(setup.target, setup.connections)
+    ask_for_short_slices()
     with _collector_at_rest():
         async with lines.open():
             return await _measured(setup, load, context, lines)

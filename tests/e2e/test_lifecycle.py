@@ -1,9 +1,12 @@
 """From the start of a server to its end: what it says, what it survives, how it stops."""
 
 import json
+import platform
 import re
 import signal
 import socket
+import sys
+from pathlib import Path
 
 import grpc
 import pytest
@@ -60,6 +63,27 @@ def test_the_banner_says_what_is_served(servers, everything, onnx_models, oracle
         assert word in banner
     assert re.search(r"kernel: (cython|reference)", banner)
     assert server.workspace.path("stdout.txt").read_text() == ""
+
+
+def slices_of(pid):
+    """Thread → nanoseconds; empty where the system does not tell, or takes no wishes (Linux before 6.12)."""
+    if sys.platform != "linux" or tuple(map(int, platform.release().split(".")[:2])) < (6, 12):
+        return {}
+    tasks = {int(task.name): task / "sched" for task in Path(f"/proc/{pid}/task").glob("*")}
+    lines = {thread: file.read_text() for thread, file in tasks.items() if file.exists()}
+    found = {thread: re.search(r"^se\.slice\s*:\s*(\d+)$", text, re.M) for thread, text in lines.items()}
+    return {thread: int(match[1]) for thread, match in found.items() if match}
+
+
+def test_the_thread_that_serves_is_run_soon_after_it_wakes(servers, connect, onnx_models):
+    server = servers.serve(onnx_models.slow(), **SLOW)
+    connect(server).score(connect(server).request([("slow", {"x": ("float_value", 1.0)})], "slow"))
+    slices = slices_of(server.process.pid)
+    if not slices:
+        pytest.skip("this system does not tell a thread's slice, or takes no wishes for it")
+    assert slices.pop(server.process.pid) == 100_000
+    assert slices, "the model's thread"
+    assert min(slices.values()) > 100_000
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
