@@ -5,12 +5,7 @@ At more than FINE_RATE calls a second they are meant for the ticks of a clock: a
 together, so that the loop is not woken for each. No call waits for its tick: it is meant for it.
 """
 
-import ctypes
 import math
-import os
-import select
-import struct
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +14,8 @@ from typing import Final
 import numpy as np
 import trio
 from numpy.typing import NDArray
+
+from hushar.rpc.timer import make_timer
 
 FINE_RATE: Final = 4_000.0
 """Up to this rate every call has a moment of its own."""
@@ -29,10 +26,6 @@ COARSE_TICK: Final = 0.001
 
 SleepUntil = Callable[[float], Awaitable[None]]
 
-_CLOCK_MONOTONIC: Final = 1
-_TIMERFD_FLAGS: Final = os.O_NONBLOCK | os.O_CLOEXEC
-_TIMES: Final = struct.Struct("@qqqq")
-"""`struct itimerspec`: interval and value, seconds and nanoseconds each (64-bit systems)."""
 _EARLY: Final = 0.00006
 """A timer is set so much earlier, since tasks run some 80 µs after it; what is left is waited for awake."""
 _AT_ONCE: Final = 20_000
@@ -103,55 +96,29 @@ class Schedule:
         return min(self.count, math.floor(elapsed * self.rate + 1e-6) + 1)
 
 
-class _Timer:
-    """A Linux timerfd: epoll itself waits in whole milliseconds, and up to one too long."""
-
-    def __init__(self) -> None:
-        """Raises OSError, AttributeError where there is none."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        self._set = libc.timerfd_settime
-        self.descriptor: int = libc.timerfd_create(_CLOCK_MONOTONIC, _TIMERFD_FLAGS)
-        if self.descriptor < 0:
-            raise OSError(ctypes.get_errno(), "timerfd_create")
-
-    async def sleep_until(self, when: float) -> None:
-        """Wait for a moment on trio's clock."""
-        left = when - _EARLY - trio.current_time()
-        if left > 0:
-            seconds = int(left)
-            times = _TIMES.pack(0, 0, seconds, max(1, int((left - seconds) * 1e9)))
-            self._set(self.descriptor, 0, times, None)
-            await trio.lowlevel.wait_readable(self.descriptor)
-        await trio.lowlevel.checkpoint()
-        while trio.current_time() < when:
-            await trio.lowlevel.checkpoint()
-
-    def close(self) -> None:
-        """Release the descriptor."""
-        os.close(self.descriptor)
-
-
 @contextmanager
 def precise_sleep() -> Iterator[SleepUntil]:
     """What waits for a moment as precisely as the system can: some 50 microseconds late.
 
     kqueue does so by itself, and a clock that is not the system's (in tests) need not be precise.
     """
-    timer = None
-    if sys.platform == "linux" and hasattr(select, "epoll") and _real_clock() and _TIMES.size == 32:
-        try:
-            timer = _Timer()
-        except (OSError, AttributeError):
-            timer = None
+    timer = make_timer()
+    if timer is None:
+        yield trio.sleep_until
+        return
+
+    async def sleep_until(when: float) -> None:
+        left = when - _EARLY - trio.current_time()
+        if left > 0:
+            await timer.sleep(left)
+        await trio.lowlevel.checkpoint()
+        while trio.current_time() < when:
+            await trio.lowlevel.checkpoint()
+
     try:
-        yield trio.sleep_until if timer is None else timer.sleep_until
+        yield sleep_until
     finally:
-        if timer is not None:
-            timer.close()
-
-
-def _real_clock() -> bool:
-    return type(trio.lowlevel.current_clock()).__name__ == "SystemClock"
+        timer.close()
 
 
 async def keep_pace(

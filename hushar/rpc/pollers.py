@@ -12,6 +12,8 @@ from typing import Final, Protocol
 
 import trio
 
+from hushar.rpc.timer import Timer, make_timer
+
 READ = 1
 """The number is that of EPOLLIN."""
 WRITE = 2
@@ -54,12 +56,6 @@ def make_poller() -> Poller:
     return EpollPoller() if hasattr(select, "epoll") else TaskPoller()
 
 
-async def _sleep(seconds: float) -> None:
-    # trio.sleep, with two generators and their context manager less.
-    with trio.CancelScope(deadline=trio.current_time() + seconds):
-        await trio.sleep_forever()
-
-
 class EpollPoller:
     """One epoll object (Linux)."""
 
@@ -67,6 +63,7 @@ class EpollPoller:
         self._epoll = select.epoll()
         self._watched: dict[int, int] = {}
         self._rest = 0.0
+        self._timer: Timer | None = None
         self._in_vain = 0
         """How often `_linger` has found nothing in a row."""
         self._pause = 0
@@ -96,7 +93,9 @@ class EpollPoller:
     ) -> None:
         """See Poller."""
         task_status.started()
+        self._timer = make_timer()
         poll, descriptor = self._epoll.poll, self._epoll.fileno()
+        sleep = trio.sleep if self._timer is None else self._timer.sleep
         while True:
             await trio.lowlevel.wait_readable(descriptor)
             # Until nothing is ready: trio's own wait costs more than a poll. Others get their turn.
@@ -106,7 +105,7 @@ class EpollPoller:
                 on_ready(_interests(ready))
                 if self._rest:
                     seconds, self._rest = self._rest, 0.0
-                    await _sleep(seconds)
+                    await sleep(seconds)
                 else:
                     await trio.lowlevel.checkpoint()
                 ready = poll(0) or (self._linger() if is_alone else [])
@@ -131,6 +130,9 @@ class EpollPoller:
     def close(self) -> None:
         """See Poller."""
         self._epoll.close()
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
 
 
 def _interests(ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -194,7 +196,7 @@ class TaskPoller:
                     self._on_ready([(descriptor, direction)])
                 if self._rest:
                     seconds, self._rest = self._rest, 0.0
-                    await _sleep(seconds)
+                    await trio.sleep(seconds)
 
     def close(self) -> None:
         """See Poller."""

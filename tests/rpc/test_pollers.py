@@ -3,6 +3,7 @@
 import itertools
 import select
 import socket
+import time
 
 import pytest
 import trio
@@ -141,6 +142,26 @@ async def test_a_rest_is_kept_and_over(poller, pair, autojump_clock):
     await trio.sleep(10)
     first, second = seen_at
     assert second - first == pytest.approx(5.0, abs=0.01)
+    poller.forget(ours.fileno())
+
+
+async def test_a_rest_is_kept_by_the_systems_own_clock(poller, pair):
+    ours, theirs = pair
+    send, seen = trio.open_memory_channel(10)
+
+    def on_ready(ready):
+        ours.recv(100)
+        send.send_nowait(time.monotonic())
+        poller.rest(0.02)
+
+    poller.on_ready = on_ready
+    poller.watch(ours.fileno(), READ)
+    seen_at = []
+    with trio.fail_after(5):
+        for _ in range(3):
+            theirs.send(b"x")
+            seen_at.append(await seen.receive())
+    assert all(later - earlier >= 0.02 for earlier, later in itertools.pairwise(seen_at))
     poller.forget(ours.fileno())
 
 
