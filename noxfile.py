@@ -145,7 +145,7 @@ def sanitize(session: nox.Session) -> None:
     session.install(
         *PYPROJECT["build-system"]["requires"], *PYPROJECT["project"]["dependencies"], *group("test")
     )
-    copy = Path(session.create_tmp()) / "sources"
+    copy = Path(session.create_tmp()).resolve() / "sources"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(
         ROOT, copy, ignore=shutil.ignore_patterns(".*", "build", "site", "*.so", "*.c", "*.egg-info")

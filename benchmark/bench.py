@@ -97,13 +97,10 @@ class Serving:
         check_answer(server, self.workload, self.expected)
         return found
 
-    def in_turns(self, one: Callable[[Running, float], T], *, times: int = 1) -> dict[str, list[T]]:
-        """Do `one` with each server in each round; a shorter round before the first is not counted.
-
-        `times`: so many rounds for each that was asked for, where single ones differ much.
-        """
+    def in_turns(self, one: Callable[[Running, float], T]) -> dict[str, list[T]]:
+        """Do `one` with each server in each round; a shorter round before the first is not counted."""
         found: dict[str, list[T]] = {server.name: [] for server in self.servers}
-        for number in range(self.bench.rounds * times + 1):
+        for number in range(self.bench.rounds + 1):
             for server in self.servers:
                 result = one(server, self.bench.seconds if number else self.bench.warm_up)
                 if number:
