@@ -52,24 +52,26 @@ QUICK = (0.3, 0.2, 1)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A section, and how much of `--seconds` a load of it takes."""
+    """A section: how much of `--seconds` a load of it takes, and how many rounds for each of `--rounds`."""
 
     measure: Callable[[Bench], Section]
     share: float = 1.0
+    times: int = 1
+    """More where a few calls, or a few percent, decide, and single rounds differ by as much."""
 
 
 SECTIONS: Mapping[str, Part] = {
     "throughput": Part(throughput.measure_few),
     "connections": Part(throughput.measure_many),
-    "logging": Part(log_costs.measure),
-    "latency": Part(latencies.measure, 1.5),
+    "logging": Part(log_costs.measure, times=2),
+    "latency": Part(latencies.measure, 1.5, times=3),
     "one-at-a-time": Part(latencies.measure_one_at_a_time, 0.7),
     "rows": Part(row_costs.measure),
     "memory": Part(memory.measure),
     "start": Part(start.measure),
     "kernel-vs-reference": Part(stages.measure),
     "beside": Part(pressure.measure_beside, 1.5),
-    "overload": Part(pressure.measure_overload, 1.5),
+    "overload": Part(pressure.measure_overload, 1.5, times=2),
     "profile": Part(hot_path.measure, 2.0),
 }
 
@@ -117,7 +119,7 @@ def _measure(name: str, options: argparse.Namespace, names: Sequence[str], outpu
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         bench = Bench(
             options.seconds * part.share,
-            options.rounds,
+            options.rounds * part.times,
             options.server_core,
             options.load_core,
             names,

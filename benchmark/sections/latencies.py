@@ -15,8 +15,6 @@ SHARES = (0.2, 0.5, 0.8)
 RATES = (1_000, 3_000, 6_000, 10_000, 15_000, 20_000, 30_000)
 MOST_OF_OWN_RATE = 0.9
 WARM_UP_SECONDS = 0.3
-TIMES = 3
-"""Rounds for each that was asked for: at so low a rate a round's p99 hangs on a handful of calls."""
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
 
 
@@ -29,7 +27,7 @@ def measure(bench: Bench) -> Section:
         }
         rate = round(saturated[AIO] * SHARE)
         say(f"W1 at {rate} calls/s, {SHARE:.0%} of grpc.aio's rate")
-        found = serving.in_turns(lambda server, seconds: _offer(serving, server, rate, seconds), times=TIMES)
+        found = serving.in_turns(lambda server, seconds: _offer(serving, server, rate, seconds))
         section: Section = {
             "saturated": {name: round(each) for name, each in saturated.items()},
             "rate": rate,
