@@ -4,6 +4,7 @@ Nothing here is done for a single call where it can be done for all that ended, 
 """
 
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -180,6 +181,9 @@ class OpenLoop(Generator):
         """`schedule` covers warm-up and window."""
         super().__init__(recorder, calls)
         self._schedule = schedule
+        calls_in_all = range(schedule.count)
+        self._warmup = bisect_left(calls_in_all, recorder.window.begin, key=schedule.time_of)
+        """How many calls are meant for the warm-up."""
         self._due = 0
         self._next = 0
         """Calls up to this one were begun; those up to `_due` wait."""
@@ -201,6 +205,9 @@ class OpenLoop(Generator):
         """The time of some calls has come."""
         self.recorder.begun(now, times)
         self._due += len(times)
+        if self._next < self._warmup and now >= self.recorder.window.begin:
+            # What the warm-up could not begin is nobody's call, and must not hold up those that count.
+            self._next = min(self._due, self._warmup)
         lines = self.lines.all
         share = max(_TOGETHER, math.ceil((self._due - self._next) / len(lines)))
         begun = []
@@ -247,11 +254,8 @@ class OpenLoop(Generator):
         return self._unsent
 
     def _leave_out(self, start: int, stop: int, now: float) -> None:
-        window = self.recorder.window
         for moments, counts in self._schedule.groups(start, stop):
-            meant = (moments >= window.begin) & (moments < window.end)
-            self._unsent += int(counts[meant].sum())
-            self.recorder.latency.add(now - moments[meant], counts[meant])
+            self._unsent += self.recorder.never_begun(now, moments, counts)
 
 
 class ClosedLoop(Generator):

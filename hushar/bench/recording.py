@@ -131,6 +131,8 @@ class Recorder:
         self.latency = Histogram()
         self.late = Histogram()
         """How long after their time calls were begun for which a stream was free."""
+        self.cut_short = 0
+        """Calls in `latency` that nobody waited for to the end: theirs is longer."""
         self.statuses: dict[str, int] = {}
         self.messages: dict[str, str] = {}
         """Status → the first message that came with it."""
@@ -163,7 +165,18 @@ class Recorder:
 
     def waited(self, now: float, tags: Sequence[float]) -> None:
         """Calls that nobody waits for any more: the latency is at least as long as they were waited for."""
-        self.latency.add(np.array([now - tag for tag in tags if self._meant(tag)], np.float64))
+        waits = np.array([now - tag for tag in tags if self._meant(tag)], np.float64)
+        self.cut_short += len(waits)
+        self.latency.add(waits)
+
+    def never_begun(self, now: float, moments: Floats, counts: NDArray[np.int64]) -> int:
+        """The same of calls that were not begun: moments, ascending, and how many were meant for each, shape
+        `(n,)` both. How many of them were meant for the window."""
+        meant = (moments >= self.window.begin) & (moments < self.window.end)
+        count = int(counts[meant].sum())
+        self.cut_short += count
+        self.latency.add(now - moments[meant], counts[meant])
+        return count
 
     def begun(self, now: float, tags: Sequence[float]) -> None:
         """Calls whose time had come, at the moment at which the generator found that."""

@@ -19,7 +19,6 @@ from hushar.bench.options import Load, Setup
 from hushar.bench.pace import Schedule, precise_sleep
 from hushar.bench.recording import Histogram, Recorder, Window
 from hushar.bench.stages import NoMetrics, Totals, mean_seconds, read_totals
-from hushar.scheduling import ask_for_short_slices
 
 GRACE_SECONDS: Final = 5.0
 """For calls under way at the end that have no time-out of their own."""
@@ -66,6 +65,8 @@ class RunResult:
     ok_slots: NDArray[np.int64]
     """Calls that ended with OK, by slots of time."""
     failed_slots: NDArray[np.int64]
+    cut_short: int = 0
+    """Calls in `latency` that nobody waited for to the end: theirs is longer."""
     behind: int = 0
     """Calls that the generator had not even found due when the window was over."""
     idle_share: float = 0.0
@@ -110,7 +111,6 @@ class Context:
 async def measure(setup: Setup, load: Load, context: Context) -> RunResult:
     """One run. Raises ConnectionLostError where no connection can be made at its beginning."""
     lines = Lines(setup.target, setup.connections)
-    ask_for_short_slices()
     with _collector_at_rest():
         async with lines.open():
             return await _measured(setup, load, context, lines)
@@ -229,6 +229,7 @@ class _Run:
             slot_seconds=recorder.slot_seconds,
             ok_slots=recorder.ok_slots,
             failed_slots=recorder.failed_slots,
+            cut_short=recorder.cut_short,
             behind=self._generator.behind,
             idle_share=self._generator.idle_seconds / places if places else 0.0,
             server_stages=stages,

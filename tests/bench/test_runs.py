@@ -251,6 +251,36 @@ async def test_a_rate_beyond_all_means_ends_and_nothing_is_begun_after_the_end(s
     assert 0 < sum(counted) <= 301
 
 
+async def test_what_the_warm_up_could_not_begin_does_not_hold_up_the_window(serve, setup_for, nursery):
+    held = []
+    port = await serve(held.extend, connection_concurrency=1)
+    setup = setup_for(port, seconds=0.3, warmup_seconds=0.3, connections=1)
+
+    async def answer_behind_the_warm_up():
+        # By then 20 calls wait of which one was begun.
+        await trio.sleep(0.45)
+        while True:
+            while held:
+                held.pop().reply(b"answer")
+            await trio.sleep(0.001)
+
+    nursery.start_soon(answer_behind_the_warm_up)
+    result = await measure(setup, Load(rate=100), Context())
+    assert result.unsent == 0
+    assert result.statuses == {"OK": 30}
+    # Each has waited since its own moment: none was meant for the warm-up.
+    assert result.latency.greatest < 0.3
+    nursery.cancel_scope.cancel()
+
+
+async def test_calls_without_an_answer_are_cut_short(serve, setup_for, monkeypatch):
+    monkeypatch.setattr("hushar.bench.runs.GRACE_SECONDS", 0.1)
+    port = await serve(lambda calls: None, connection_concurrency=3)
+    result = await measure(setup_for(port, connections=1, warmup_seconds=0), Load(rate=100), Context())
+    assert result.statuses == {"CANCELLED": 3}
+    assert result.cut_short == result.latency.count == 3 + result.unsent
+
+
 async def test_a_stop_ends_a_run_at_a_rate_beyond_all_means(serve, setup_for):
     context = Context()
     setup = setup_for(await serve(), seconds=1e8, warmup_seconds=0)

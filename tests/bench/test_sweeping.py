@@ -171,3 +171,20 @@ async def test_a_server_that_goes_away_between_two_rates_ends_the_sweep(monkeypa
     assert outcome.broke == "cannot connect to h:1"
     with pytest.raises(ConnectionLostError):
         await sweeping.sweep(setup_of(max_p99_seconds=1), 300.0, Context())
+
+
+@pytest.mark.parametrize(
+    ("cut_short", "held"),
+    [(0, {"max_p50_seconds", "max_p99_seconds"}), (10, {"max_p50_seconds", "max_p99_seconds"}),
+     (11, {"max_p50_seconds"}), (500, {"max_p50_seconds"}), (501, set()), (1000, set())],
+)  # fmt: skip
+def test_of_calls_without_an_answer_no_latency_is_known(cut_short, held):
+    result = result_of(Load(rate=100.0), latency=0.5, cut_short=cut_short)
+    bounds = Bounds(max_p50_seconds=1.0, max_p99_seconds=1.0)
+    assert {bound.name for bound in sweeping.judge(bounds, result) if bound.held} == held
+
+
+def test_a_sweep_says_that_calls_had_no_answer():
+    result = result_of(Load(rate=100.0), latency=0.5, cut_short=200)
+    reason = sweeping.reason_to_stop(Bounds(max_p99_seconds=1.0), result)
+    assert reason == "max_p99_seconds: 200 of 1,000 calls had no answer"
