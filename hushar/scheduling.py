@@ -38,13 +38,17 @@ def ask_for_short_slices(library: Any = None) -> bool:
     """Have this thread run soon after it wakes; False where the system has no such setting.
 
     Needs no privilege. Threads and processes that it begins later have the system's slices: what they do can
-    wait. Whoever has given the thread another policy, a higher priority or a slice as short
-    knows better. `library`: the C library, unless it is the process's own.
+    wait. From then on only a privileged user can give the thread another policy. Whoever has given it one, or
+    a higher priority, or a slice as short, knows better. `library`: the C library, if not the process's own.
     """
     numbers = _NUMBERS.get(platform.machine())
-    if sys.platform != "linux" or numbers is None:
+    # A 32-bit process on a 64-bit system has other numbers.
+    if sys.platform != "linux" or numbers is None or ctypes.sizeof(ctypes.c_void_p) != 8:
         return False
-    call = (library or ctypes.CDLL(None)).syscall
+    try:
+        call = (library or ctypes.CDLL(None)).syscall
+    except (OSError, AttributeError):
+        return False
     get, put = map(ctypes.c_long, numbers)
     found = Attributes()
     size = ctypes.sizeof(found)

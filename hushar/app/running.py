@@ -38,7 +38,6 @@ from hushar.inference.answering import Answering
 from hushar.inference.batcher import Batcher
 from hushar.inference.scoring import Scorer
 from hushar.rpc import Server
-from hushar.scheduling import ask_for_short_slices
 from hushar.services import native
 from hushar.sidecars.durations import Durations
 from hushar.sinks.interface import Counter
@@ -74,7 +73,6 @@ async def _serve(prepared: Prepared, admin: Administration, stream: TextIO) -> b
     for warning in warnings_of(prepared):
         log.warning("%s", warning)
     keep_freed_memory(prepared.source.environ)
-    ask_for_short_slices()
     with flat_errors(partial(_located, prepared)):
         parts, endpoint = _assemble(prepared, counted=admin.is_open)
         if configuration.model.warmup:

@@ -20,6 +20,7 @@ from hushar.bench.report_table import as_text
 from hushar.bench.runs import Context
 from hushar.bench.sweeping import Outcome, run_once, sweep
 from hushar.rpc.client_errors import ConnectionLostError
+from hushar.scheduling import ask_for_short_slices
 from hushar.texts import printable
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Teller:
 
 def run(setup: Setup, load: Load | float, outputs: Sequence[str], tell: Teller) -> int:
     """Measure and report; a number for `load` is the first rate of a sweep. Returns the exit status."""
+    ask_for_short_slices()
     try:
         with _bar() as bar:
             outcome = trio.run(_measure, setup, load, bar, tell)

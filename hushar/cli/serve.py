@@ -11,6 +11,7 @@ from hushar.app.preparing import Source
 from hushar.app.running import run
 from hushar.app.signals import STOPPING
 from hushar.cli.configured import with_configuration
+from hushar.scheduling import ask_for_short_slices
 
 
 @click.command("serve")
@@ -19,6 +20,7 @@ def command(source: Source) -> int:
     """Serve the model of CONFIG (JSON or TOML; a path or a URI) until SIGTERM or SIGINT."""
     # Once the server runs it means "read certificates and tokens again"; it never ends it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ask_for_short_slices()
     if not trio.run(_serve, source):
         # The interpreter cannot be torn down under a library's thread that still computes.
         sys.stderr.flush()

@@ -64,6 +64,8 @@ class EpollPoller:
         self._watched: dict[int, int] = {}
         self._rest = 0.0
         self._timer: Timer | None = None
+        """Made for the first rest."""
+        self._has_rested = False
         self._in_vain = 0
         """How often `_linger` has found nothing in a row."""
         self._pause = 0
@@ -93,9 +95,7 @@ class EpollPoller:
     ) -> None:
         """See Poller."""
         task_status.started()
-        self._timer = make_timer()
         poll, descriptor = self._epoll.poll, self._epoll.fileno()
-        sleep = trio.sleep if self._timer is None else self._timer.sleep
         while True:
             await trio.lowlevel.wait_readable(descriptor)
             # Until nothing is ready: trio's own wait costs more than a poll. Others get their turn.
@@ -105,10 +105,19 @@ class EpollPoller:
                 on_ready(_interests(ready))
                 if self._rest:
                     seconds, self._rest = self._rest, 0.0
-                    await sleep(seconds)
+                    await self._sleep(seconds)
                 else:
                     await trio.lowlevel.checkpoint()
                 ready = poll(0) or (self._linger() if is_alone else [])
+
+    async def _sleep(self, seconds: float) -> None:
+        if not self._has_rested:
+            self._has_rested = True
+            self._timer = make_timer()
+        if self._timer is None:
+            await trio.sleep(seconds)
+        else:
+            await self._timer.sleep(seconds)
 
     def _linger(self) -> list[tuple[int, int]]:
         """What a client says next that says one thing at a time; empty if that does not come soon.
@@ -132,7 +141,6 @@ class EpollPoller:
         self._epoll.close()
         if self._timer is not None:
             self._timer.close()
-            self._timer = None
 
 
 def _interests(ready: list[tuple[int, int]]) -> list[tuple[int, int]]:

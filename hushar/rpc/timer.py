@@ -7,7 +7,6 @@ any other.
 
 import ctypes
 import os
-import select
 import struct
 import sys
 from typing import Final
@@ -16,8 +15,10 @@ import trio
 
 _CLOCK_MONOTONIC: Final = 1
 _FLAGS: Final = os.O_NONBLOCK | os.O_CLOEXEC
-_TIMES: Final = struct.Struct("@qqqq")
-"""`struct itimerspec`: interval and value, seconds and nanoseconds each (64-bit systems)."""
+_TIMES: Final = struct.Struct("@llll")
+"""`struct itimerspec`: interval and value, seconds and nanoseconds each."""
+_LONG_BYTES: Final = 8
+"""Of a C long on 64-bit systems. On others the C library may go by the old structure or the new one."""
 
 
 class Timer:
@@ -34,19 +35,22 @@ class Timer:
     async def sleep(self, seconds: float) -> None:
         """Wait for so long, which is more than 0. One task at a time."""
         whole = int(seconds)
+        times = _TIMES.pack(0, 0, whole, max(1, int((seconds - whole) * 1e9)))
         # Setting it also forgets that it has run out before.
-        self._set(self._descriptor, 0, _TIMES.pack(0, 0, whole, max(1, int((seconds - whole) * 1e9))), None)
-        await trio.lowlevel.wait_readable(self._descriptor)
+        if self._set(self._descriptor, 0, times, None):
+            await trio.sleep(seconds)
+        else:
+            await trio.lowlevel.wait_readable(self._descriptor)
 
     def close(self) -> None:
-        """Release the descriptor."""
+        """Release the descriptor; nobody sleeps any more."""
         os.close(self._descriptor)
 
 
 def make_timer() -> Timer | None:
     """None where the system has no such timers, and under a clock that is not the system's (in tests)."""
     real = type(trio.lowlevel.current_clock()).__name__ == "SystemClock"
-    if not (real and sys.platform == "linux" and hasattr(select, "epoll") and _TIMES.size == 32):
+    if not real or sys.platform != "linux" or ctypes.sizeof(ctypes.c_long) != _LONG_BYTES:
         return None
     try:
         return Timer()

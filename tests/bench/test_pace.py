@@ -131,6 +131,29 @@ async def test_precise_sleep_never_ends_early_and_lets_other_tasks_run():
         assert scope.cancelled_caught
 
 
+async def test_precise_sleep_sleeps_by_a_timer_and_closes_it(monkeypatch):
+    class Timer:
+        slept, closed = (), False
+
+        async def sleep(self, seconds):
+            self.slept = (*self.slept, seconds)
+            await trio.sleep(seconds)
+
+        def close(self):
+            self.closed = True
+
+    timer = Timer()
+    monkeypatch.setattr(pace, "make_timer", lambda: timer)
+    with precise_sleep() as sleep_until:
+        await sleep_until(trio.current_time() + 0.01)
+        await sleep_until(trio.current_time() - 1.0)
+        # What is left of the first is waited for awake.
+        (seconds,) = timer.slept
+        assert 0.005 < seconds < 0.01
+        assert not timer.closed
+    assert timer.closed
+
+
 async def test_a_mock_clock_is_used_as_it_is(autojump_clock):
     with precise_sleep() as sleep_until:
         assert sleep_until is trio.sleep_until

@@ -33,6 +33,15 @@ def test_an_open_loop_offers_its_rate_and_counts_every_answer(module, server):
     assert 0 < outcome.percentile(50) <= outcome.percentile(99)
 
 
+def test_the_load_has_its_core_and_is_to_leave_on_time(module, monkeypatch):
+    asked = []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *which: asked.append(which))
+    serve_and_load = module("serve_and_load")
+    monkeypatch.setattr(serve_and_load, "ask_for_short_slices", lambda: asked.append("short"))
+    serve_and_load.load_from(3)
+    assert asked == [(0, {3}), "short"]
+
+
 def test_other_statuses_are_no_answers(module, server):
     outcome = module("open_loop").offer(server, "/no.Such/Method", b"", 500, 0.2, connections=2)
     assert (outcome.count(), outcome.count("12"), len(outcome.refused)) == (0, 100, 100)

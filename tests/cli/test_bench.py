@@ -115,6 +115,13 @@ def test_no_server_is_status_1_and_leaves_no_report(hushar, folder, closed_port)
     assert not (folder / "r.json").exists()
 
 
+def test_the_load_is_to_leave_on_time(hushar, folder, closed_port, monkeypatch):
+    asked = []
+    monkeypatch.setattr(benching, "ask_for_short_slices", lambda: asked.append(threading.current_thread()))
+    hushar("bench", f"127.0.0.1:{closed_port}", *CONFIG, *RATE, *SHORT)
+    assert asked == [threading.main_thread()]
+
+
 def test_a_token_and_a_time_out_go_along_with_every_call(hushar, folder, monkeypatch):
     given = []
     monkeypatch.setattr(benching, "run", lambda setup, load, outputs, tell: given.append((setup, load)) or 0)

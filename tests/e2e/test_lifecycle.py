@@ -1,6 +1,7 @@
 """From the start of a server to its end: what it says, what it survives, how it stops."""
 
 import json
+import os
 import platform
 import re
 import signal
@@ -68,6 +69,10 @@ def test_the_banner_says_what_is_served(servers, everything, onnx_models, oracle
 def slices_of(pid):
     """Thread → nanoseconds; empty where the system does not tell, or takes no wishes (Linux before 6.12)."""
     if sys.platform != "linux" or tuple(map(int, platform.release().split(".")[:2])) < (6, 12):
+        return {}
+    # Whoever set a policy or a priority is left alone; a container may refuse.
+    policy = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
+    if policy != os.SCHED_OTHER or os.nice(0) < 0 or "Seccomp:\t2" in Path("/proc/self/status").read_text():
         return {}
     tasks = {int(task.name): task / "sched" for task in Path(f"/proc/{pid}/task").glob("*")}
     lines = {thread: file.read_text() for thread, file in tasks.items() if file.exists()}

@@ -8,6 +8,7 @@ import time
 import pytest
 import trio
 
+from hushar.rpc import pollers
 from hushar.rpc.pollers import READ, WRITE, EpollPoller, TaskPoller
 
 
@@ -163,6 +164,50 @@ async def test_a_rest_is_kept_by_the_systems_own_clock(poller, pair):
             seen_at.append(await seen.receive())
     assert all(later - earlier >= 0.02 for earlier, later in itertools.pairwise(seen_at))
     poller.forget(ours.fileno())
+
+
+class Timer:
+    """Sleeps by trio, and notes it."""
+
+    def __init__(self):
+        self.slept, self.closed = [], 0
+
+    async def sleep(self, seconds):
+        self.slept.append(seconds)
+        await trio.sleep(seconds)
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="no epoll on this system")
+async def test_rests_are_slept_by_one_timer_that_is_closed_with_the_poller(monkeypatch, nursery, pair):
+    made = []
+    monkeypatch.setattr(pollers, "make_timer", lambda: made.append(Timer()) or made[-1])
+    ours, theirs = pair
+    send, seen = trio.open_memory_channel(10)
+    poller = EpollPoller()
+
+    def on_ready(ready):
+        ours.recv(100)
+        poller.rest(0.001)
+        send.send_nowait(None)
+
+    await nursery.start(poller.run, on_ready)
+    assert made == []
+    poller.watch(ours.fileno(), READ)
+    with trio.fail_after(5):
+        for _ in range(3):
+            theirs.send(b"x")
+            await seen.receive()
+    await settle()
+    (timer,) = made
+    assert timer.slept == [0.001] * 3
+    poller.forget(ours.fileno())
+    nursery.cancel_scope.cancel()
+    assert not timer.closed
+    poller.close()
+    assert timer.closed == 1
 
 
 async def test_several_that_are_ready_are_reported_until_none_is(poller, pair):
