@@ -74,7 +74,7 @@ def _verdict(outcome: Outcome) -> Iterator[str]:
             [
                 bound.name,
                 f"{bound.limit:g}",
-                "nothing measured" if bound.value is None else f"{bound.value:.4g}",
+                bound.figure,
                 "held" if bound.held else '<span class="bad">missed</span>',
             ]
             for bound in outcome.bounds

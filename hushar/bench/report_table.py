@@ -92,8 +92,7 @@ def _bounds(outcome: Outcome) -> Iterator[str]:
     if outcome.bounds:
         yield ""
     for bound in outcome.bounds:
-        value = "nothing measured" if bound.value is None else f"{bound.value:.4g}"
-        yield f"{'held' if bound.held else 'missed'}: {bound.name} {bound.limit:g} ({value})"
+        yield f"{'held' if bound.held else 'missed'}: {bound.name} {bound.limit:g} ({bound.figure})"
 
 
 def _columns(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:

@@ -23,6 +23,15 @@ class Judged:
     value: float | None
     """None where there is nothing to measure: then it was not held."""
     held: bool
+    doubt: str = ""
+    """Why the value is not to be trusted, in a clause; empty where it is."""
+
+    @property
+    def figure(self) -> str:
+        """The value and what is to be known of it, for a person."""
+        if self.value is None:
+            return "nothing measured"
+        return f"{self.value:.4g}" + (f", {self.doubt}" if self.doubt else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +119,7 @@ def reason_to_stop(bounds: Bounds, result: RunResult) -> str:
     for bound in judge(bounds, result):
         # The least rate is for the sweep as a whole: it begins below.
         if not bound.held and bound.name != "min_rate" and bound.value is not None:
-            if bound.value <= bound.limit:
-                return f"{bound.name}: {result.cut_short:,} of {result.latency.count:,} calls had no answer"
-            return f"{bound.name} is {bound.value:.4g}, above {bound.limit:g}"
+            return f"{bound.name} is {bound.value:.4g}, {bound.doubt or f'above {bound.limit:g}'}"
     rate = result.load.rate or 0.0
     if result.calls_per_second < ANSWERED_SHARE * rate:
         return f"{result.calls_per_second:.4g} calls a second were answered of {rate:g}"
@@ -131,8 +138,10 @@ def judge(bounds: Bounds, result: RunResult) -> Iterator[Judged]:
         if limit is not None:
             value = latency.percentile(share)
             # Of calls without an answer it is only known that they took longer than they were waited for.
-            answered = latency.count - result.cut_short >= share * latency.count - 1e-9
-            yield Judged(name, limit, value, value is not None and value <= limit and answered)
+            known = latency.count - result.cut_short >= share * latency.count - 1e-9
+            within = value is not None and value <= limit
+            doubt = f"but {result.cut_short:,} of {latency.count:,} calls had no answer"
+            yield Judged(name, limit, value, within and known, doubt if within and not known else "")
     if bounds.max_error_rate is not None:
         rate = result.error_rate
         yield Judged(
