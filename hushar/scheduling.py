@@ -38,8 +38,8 @@ def ask_for_short_slices(library: Any = None) -> bool:
     """Have this thread run soon after it wakes; False where the system has no such setting.
 
     Needs no privilege. Threads and processes that it begins later have the system's slices: what they do can
-    wait. From then on only a privileged user can give the thread another policy. Whoever has given it one, or
-    a higher priority, or a slice as short, knows better. `library`: the C library, if not the process's own.
+    wait; only a privileged user can change that again. Whoever has given the thread another policy, a higher
+    priority or a slice as short, knows better. `library`: the C library, if not the process's own.
     """
     numbers = _NUMBERS.get(platform.machine())
     # A 32-bit process on a 64-bit system has other numbers.

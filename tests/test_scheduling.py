@@ -75,6 +75,17 @@ def test_a_system_that_refuses_is_no_error():
     assert not ask_for_short_slices(Library(written=-1))
 
 
+def test_a_library_without_system_calls_is_no_error():
+    assert not ask_for_short_slices(object())
+
+
+def test_a_32_bit_process_does_not_ask(monkeypatch):
+    library = Library()
+    monkeypatch.setattr(ctypes, "sizeof", lambda _: 4)
+    assert not ask_for_short_slices(library)
+    assert library.asked is None
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("sys.platform", "darwin"), ("platform.machine", lambda: "riscv64")]
 )

@@ -67,6 +67,9 @@ class Generator:
         """Begin calls until cancelled, or until the schedule's end."""
         raise NotImplementedError
 
+    def window_begins(self) -> None:
+        """The warm-up is over."""
+
     def end(self, now: float) -> int:
         """The window is over: how many calls meant for it were never sent."""
         raise NotImplementedError
@@ -205,9 +208,6 @@ class OpenLoop(Generator):
         """The time of some calls has come."""
         self.recorder.begun(now, times)
         self._due += len(times)
-        if self._next < self._warmup and now >= self.recorder.window.begin:
-            # What the warm-up could not begin is nobody's call, and must not hold up those that count.
-            self._next = min(self._due, self._warmup)
         lines = self.lines.all
         share = max(_TOGETHER, math.ceil((self._due - self._next) / len(lines)))
         begun = []
@@ -224,7 +224,14 @@ class OpenLoop(Generator):
     async def run(self, sleep_until: SleepUntil) -> None:
         """See Generator."""
         with self._pacing:
-            await keep_pace(self._schedule, sleep_until, self.due)
+            await keep_pace(self._schedule, sleep_until, self.due, lambda: self._due)
+
+    def window_begins(self) -> None:
+        """See Generator: what the warm-up could not begin must not hold up the calls that count."""
+        self._due = max(self._due, self._warmup)
+        self._next = max(self._next, self._warmup)
+        begin = self.recorder.window.begin
+        self._again = deque(tag for tag in self._again if tag >= begin)
 
     def expire(self, now: float, seconds: float) -> None:
         """See Generator. They are never sent."""

@@ -122,13 +122,20 @@ def precise_sleep() -> Iterator[SleepUntil]:
 
 
 async def keep_pace(
-    schedule: Schedule, sleep_until: SleepUntil, due: Callable[[float, Sequence[float]], None]
+    schedule: Schedule,
+    sleep_until: SleepUntil,
+    due: Callable[[float, Sequence[float]], None],
+    passed: Callable[[], int] = lambda: 0,
 ) -> None:
-    """Call `due(now, times)` whenever calls of the schedule are due, with the moments they are meant for."""
+    """Call `due(now, times)` whenever calls of the schedule are due, with the moments they are meant for.
+
+    `passed`: how many of them are nobody's any more, or were found due before.
+    """
     known = 0
     while known < schedule.count:
         await sleep_until(schedule.time_of(known))
         now = trio.current_time()
+        known = max(known, passed())
         reached = min(schedule.due(now), known + _AT_ONCE)
         if reached > known:
             times = schedule.times(known, reached)

@@ -33,6 +33,7 @@ def run_document(run: RunResult) -> dict[str, Any]:
         "connections": run.connections,
         "sent": run.sent,
         "unsent": run.unsent,
+        "cut_short": run.cut_short,
         "calls_per_second": run.calls_per_second,
         "statuses": dict(run.statuses),
         "messages": dict(run.messages),

@@ -153,6 +153,7 @@ class _Run:
                 await nursery.start(generator.watch, setup.timeout_seconds)
             await nursery.start(self._pace, begin)
             await self._until(begin, recorder.window.begin, "warm-up")
+            generator.window_begins()
             before = await self._totals()
             busy = time.process_time()
             interrupted = await self._until(recorder.window.begin, recorder.window.end, "measuring")

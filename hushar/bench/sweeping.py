@@ -119,6 +119,8 @@ def reason_to_stop(bounds: Bounds, result: RunResult) -> str:
     for bound in judge(bounds, result):
         # The least rate is for the sweep as a whole: it begins below.
         if not bound.held and bound.name != "min_rate" and bound.value is not None:
+            if bound.doubt and result.limited:
+                break
             return f"{bound.name} is {bound.value:.4g}, {bound.doubt or f'above {bound.limit:g}'}"
     rate = result.load.rate or 0.0
     if result.calls_per_second < ANSWERED_SHARE * rate:
@@ -137,10 +139,10 @@ def judge(bounds: Bounds, result: RunResult) -> Iterator[Judged]:
     ):
         if limit is not None:
             value = latency.percentile(share)
-            # Of calls without an answer it is only known that they took longer than they were waited for.
+            # Of the others it is only known that they took longer than they were waited for.
             known = latency.count - result.cut_short >= share * latency.count - 1e-9
             within = value is not None and value <= limit
-            doubt = f"but {result.cut_short:,} of {latency.count:,} calls had no answer"
+            doubt = f"but {result.cut_short:,} of {latency.count:,} calls were never sent or given up"
             yield Judged(name, limit, value, within and known, doubt if within and not known else "")
     if bounds.max_error_rate is not None:
         rate = result.error_rate

@@ -64,8 +64,6 @@ class EpollPoller:
         self._watched: dict[int, int] = {}
         self._rest = 0.0
         self._timer: Timer | None = None
-        """Made for the first rest."""
-        self._has_rested = False
         self._in_vain = 0
         """How often `_linger` has found nothing in a row."""
         self._pause = 0
@@ -95,6 +93,9 @@ class EpollPoller:
     ) -> None:
         """See Poller."""
         task_status.started()
+        if self._timer is None:
+            # Now, and not under the overload that it is for, when there may be no descriptor.
+            self._timer = make_timer()
         poll, descriptor = self._epoll.poll, self._epoll.fileno()
         while True:
             await trio.lowlevel.wait_readable(descriptor)
@@ -111,9 +112,6 @@ class EpollPoller:
                 ready = poll(0) or (self._linger() if is_alone else [])
 
     async def _sleep(self, seconds: float) -> None:
-        if not self._has_rested:
-            self._has_rested = True
-            self._timer = make_timer()
         if self._timer is None:
             await trio.sleep(seconds)
         else:
@@ -141,6 +139,7 @@ class EpollPoller:
         self._epoll.close()
         if self._timer is not None:
             self._timer.close()
+            self._timer = None
 
 
 def _interests(ready: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -291,3 +291,13 @@ class TestAxes:
             "1 s",
             "20 s",
         ]
+
+
+def test_the_reports_say_why_a_value_within_its_limit_does_not_hold():
+    doubt = "but 7 of 9 calls were never sent or given up"
+    doubtful = outcome(
+        run(values=VALUES, cut_short=7), bounds=[Judged("max_p99_seconds", 0.5, 0.25, False, doubt)]
+    )
+    assert f"missed: max_p99_seconds 0.5 (0.25, {doubt})" in as_text(doubtful)
+    assert f"0.25, {doubt}" in as_html(doubtful, "title", [])
+    assert json.loads(as_json(doubtful))["runs"][0]["cut_short"] == 7

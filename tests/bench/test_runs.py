@@ -252,25 +252,56 @@ async def test_a_rate_beyond_all_means_ends_and_nothing_is_begun_after_the_end(s
 
 
 async def test_what_the_warm_up_could_not_begin_does_not_hold_up_the_window(serve, setup_for, nursery):
-    held = []
-    port = await serve(held.extend, connection_concurrency=1)
-    setup = setup_for(port, seconds=0.3, warmup_seconds=0.3, connections=1)
+    held, served = [], []
 
-    async def answer_behind_the_warm_up():
-        # By then 20 calls wait of which one was begun.
-        await trio.sleep(0.45)
+    def on_calls(calls):
+        served.extend(calls)
+        held.extend(calls)
+
+    async def answer_behind_the_warm_up(begun):
+        # By then 30 calls of the warm-up wait, of which one was begun.
+        await trio.sleep_until(begun + 0.5)
         while True:
             while held:
                 held.pop().reply(b"answer")
             await trio.sleep(0.001)
 
-    nursery.start_soon(answer_behind_the_warm_up)
+    port = await serve(on_calls, connection_concurrency=1)
+    setup = setup_for(port, seconds=0.5, warmup_seconds=0.3, connections=1)
+    nursery.start_soon(answer_behind_the_warm_up, trio.current_time())
     result = await measure(setup, Load(rate=100), Context())
-    assert result.unsent == 0
-    assert result.statuses == {"OK": 30}
-    # Each has waited since its own moment: none was meant for the warm-up.
-    assert result.latency.greatest < 0.3
     nursery.cancel_scope.cancel()
+    assert len(served) == result.sent + 1
+    assert result.sent + result.unsent == 50
+    assert result.cut_short == result.unsent
+
+
+async def test_the_warm_up_is_offered_like_the_window(serve, setup_for):
+    served = 0
+
+    def on_calls(calls):
+        nonlocal served
+        served += len(calls)
+        for call in calls:
+            call.reply(b"answer")
+
+    setup = setup_for(await serve(on_calls), seconds=0.3, warmup_seconds=0.3)
+    result = await measure(setup, Load(rate=100), Context())
+    assert result.sent + result.unsent == 30
+    # All but what a machine that comes late did not begin.
+    assert served - result.sent > 20
+
+
+async def test_a_warm_up_beyond_all_means_leaves_the_window_its_calls(serve, setup_for):
+    def on_calls(calls):
+        for call in calls:
+            call.reply(b"answer")
+
+    setup = setup_for(await serve(on_calls), seconds=0.3, warmup_seconds=0.5)
+    result = await measure(setup, Load(rate=3e7), Context())
+    assert result.sent + result.unsent == 9_000_000
+    assert result.statuses["OK"] == result.sent > 0
+    assert result.cut_short == result.unsent
 
 
 async def test_calls_without_an_answer_are_cut_short(serve, setup_for, monkeypatch):

@@ -183,11 +183,24 @@ def test_of_calls_without_an_answer_no_latency_is_known(cut_short, held):
     bounds = Bounds(max_p50_seconds=1.0, max_p99_seconds=1.0)
     judged = list(sweeping.judge(bounds, result))
     assert {bound.name for bound in judged if bound.held} == held
-    doubtful = f"0.5, but {cut_short:,} of 1,000 calls had no answer"
+    doubtful = f"0.5, but {cut_short:,} of 1,000 calls were never sent or given up"
     assert [bound.figure for bound in judged] == ["0.5" if bound.held else doubtful for bound in judged]
 
 
-def test_a_sweep_says_that_calls_had_no_answer():
+def test_a_latency_above_its_limit_is_not_doubted():
+    result = result_of(Load(rate=100.0), latency=0.5, cut_short=200)
+    (bound,) = sweeping.judge(Bounds(max_p99_seconds=0.4), result)
+    assert (bound.held, bound.figure) == (False, "0.5")
+    assert sweeping.reason_to_stop(Bounds(max_p99_seconds=0.4), result) == "max_p99_seconds is 0.5, above 0.4"
+
+
+def test_where_the_generator_was_the_limit_a_sweep_names_it():
+    result = result_of(Load(rate=100.0), latency=0.5, cut_short=200, limits=("its core was busy",))
+    reason = sweeping.reason_to_stop(Bounds(max_p99_seconds=1.0), result)
+    assert reason == "the generator was the limit: its core was busy"
+
+
+def test_a_sweep_says_that_calls_were_given_up():
     result = result_of(Load(rate=100.0), latency=0.5, cut_short=200)
     reason = sweeping.reason_to_stop(Bounds(max_p99_seconds=1.0), result)
-    assert reason == "max_p99_seconds is 0.5, but 200 of 1,000 calls had no answer"
+    assert reason == "max_p99_seconds is 0.5, but 200 of 1,000 calls were never sent or given up"

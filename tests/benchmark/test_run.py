@@ -1,5 +1,6 @@
 """The benchmark's command runs, on servers that answer rightly, and leaves what it says."""
 
+import argparse
 import json
 import re
 import shutil
@@ -80,3 +81,20 @@ def test_the_time_of_a_lone_call_is_told_for_caches_as_they_are_and_cold():
     for _, _, *micros in lines:
         lowest, median, highest = map(float, micros)
         assert 0 < lowest <= median <= highest
+
+
+def test_a_section_has_seconds_and_rounds_of_its_own(module, monkeypatch, tmp_path):
+    run = module("run")
+    seen = []
+
+    def measure(bench):
+        seen.append((bench.seconds, bench.rounds))
+        return {}
+
+    monkeypatch.setattr(run, "SECTIONS", {"few": run.Part(measure, 1.5, times=3)})
+    monkeypatch.setattr(run, "write", lambda output, name, section: seen.append(section["load"]))
+    options = argparse.Namespace(
+        seconds=2.0, rounds=2, server_core=0, load_core=1, warm_up=0.1, folder=tmp_path
+    )
+    run._measure("few", options, [], tmp_path)
+    assert seen == [(3.0, 6), {"seconds": 3.0, "rounds": 6}]

@@ -194,7 +194,6 @@ async def test_rests_are_slept_by_one_timer_that_is_closed_with_the_poller(monke
         send.send_nowait(None)
 
     await nursery.start(poller.run, on_ready)
-    assert made == []
     poller.watch(ours.fileno(), READ)
     with trio.fail_after(5):
         for _ in range(3):
@@ -206,6 +205,7 @@ async def test_rests_are_slept_by_one_timer_that_is_closed_with_the_poller(monke
     poller.forget(ours.fileno())
     nursery.cancel_scope.cancel()
     assert not timer.closed
+    poller.close()
     poller.close()
     assert timer.closed == 1
 
