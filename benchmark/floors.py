@@ -184,9 +184,11 @@ def _beside(section: Mapping[str, Any]) -> Iterator[Line]:
 
 
 def _overload(section: Mapping[str, Any]) -> Iterator[Line]:
-    share = _median(section["in_time"]) / section["capacity"]
+    rounds = zip(section["in_time"], section["capacity"], strict=True)
+    share = _median([in_time / capacity for in_time, capacity in rounds])
     what = "three times capacity: answered in time, of capacity"
-    yield Line(what, 0.9, share, unit="x", also=f"capacity {section['capacity']:,} calls a second")
+    also = f"capacity {_median(section['capacity']):,.0f} calls a second"
+    yield Line(what, 0.9, share, unit="x", also=also)
     for percent, bound in (("p50", 5), ("p99", 30)):
         refused = [value for value in section[f"refused_{percent}_ms"] if value is not None]
         if refused:
