@@ -305,11 +305,7 @@ async def test_the_warm_up_is_offered_like_the_window(serve, setup_for):
 
 
 async def test_a_warm_up_beyond_all_means_leaves_the_window_its_calls(serve, setup_for):
-    def on_calls(calls):
-        for call in calls:
-            call.reply(b"answer")
-
-    setup = setup_for(await serve(on_calls), seconds=0.3, warmup_seconds=0.5)
+    setup = setup_for(await serve(), seconds=0.3, warmup_seconds=0.5)
     result = await measure(setup, Load(rate=3e7), Context())
     assert result.sent + result.unsent == 9_000_000
     assert result.statuses["OK"] == result.sent > 0
