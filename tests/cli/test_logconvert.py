@@ -9,6 +9,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
@@ -419,10 +421,16 @@ def test_who_is_told_to_stop_leaves_nothing(write, config, tmp_path, number, sta
     output.parent.mkdir()
     options = ["--output", str(output), "--config", str(config)]
     command = [sys.executable, "-m", "hushar", "logs", "convert", str(pipe), *options]
+    logged = InferenceLogs(inferenceLogBatches=[batch("q", row("r"))]).SerializeToString()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         writing = os.open(pipe, os.O_WRONLY)  # waits until it is read
-        os.write(writing, InferenceLogs(inferenceLogBatches=[batch("q", row("r"))]).SerializeToString())
+        os.write(writing, logged)
         process.send_signal(number)
+        # More of it, or a signal that came right before a read that waits would not be seen until it returns.
+        with suppress(BrokenPipeError):
+            while process.poll() is None:
+                os.write(writing, logged)
+                time.sleep(0.01)
         process.communicate()
         os.close(writing)
     assert process.returncode == status
