@@ -21,11 +21,11 @@ class FailedCalls:
         self.count = 0
         """All of them."""
 
-    def note(self, status: str, seconds: float) -> None:
-        """One more; `status` by its name."""
-        self.count += 1
+    def note(self, status: str, seconds: float, calls: int = 1) -> None:
+        """So many more; `status` by its name."""
+        self.count += calls
         waiting = self._waiting.setdefault(status, [])
-        waiting.append(seconds * 1e6)
+        waiting += [seconds * 1e6] * calls
         if len(waiting) >= FOLDED_AT_ONCE:
             self._fold(status)
 

@@ -257,8 +257,8 @@ class Parts:
 def note_failures(server: Server, failed: FailedCalls) -> None:
     """Have calls of the scoring service counted that are not answered OK."""
 
-    def note(path: str, code: Any, seconds: float) -> None:
+    def note(path: str, code: Any, seconds: float, calls: int) -> None:
         if path == native.PATH:
-            failed.note(code.name, seconds)
+            failed.note(code.name, seconds, calls)
 
     server.on_failure = note

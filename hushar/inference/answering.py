@@ -4,7 +4,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,8 +32,8 @@ CANCELLED = "CANCELLED"
 """In the metrics: a call that nobody waited for any more, whether cancelled or past its deadline."""
 _REFUSED = ErrorKind.RESOURCE_EXHAUSTED.name
 
-RefuseCall = Callable[[Call, RequestError], None]
-"""Answers a call with an error; what that is on the wire is the service's business."""
+Refuse = Callable[[Sequence[Call], RequestError], None]
+"""Answers calls with an error; what that is on the wire is the service's business."""
 ReplyAll = Callable[[Sequence[Call], Sequence[bytes]], Sequence[int]]
 """Answers each call OK with its response; the positions of those that are not answered so: they are over, or
 the transport has refused the answer (RESOURCE_EXHAUSTED)."""
@@ -53,7 +53,7 @@ _NONE_SENT: _Sent = (0.0, (), NOTHING)
 class Answering:
     """The ways out of inference."""
 
-    refuse: RefuseCall
+    refuse: Refuse
     reply_all: ReplyAll
     metrics: MetricsOutlet
     log_outlet: LogOutlet | None = None
@@ -129,27 +129,27 @@ class Answering:
         for index, error in scored.errors.items():
             if index < len(calls) and index not in lost:
                 lost[index] = error.kind.name
-                self.refuse(calls[index], error)
+                self.refuse([calls[index]], error)
         return lost
 
     def answer_large(self, large: Large, responses: list[bytes], records: Pieces) -> None:
         """Answer a large call, all of whose slices are done."""
         if self.is_gone(large.call):
-            self.count([CANCELLED])
+            self.count({CANCELLED: 1})
             return
         self._measure(self._send([large.call], responses, records, [(large.arrived, 1)]))
 
     def fail(self, call: Call, error: RequestError) -> None:
         """Refuse one call that is in no batch any more."""
         if self.is_gone(call):
-            self.count([CANCELLED])
+            self.count({CANCELLED: 1})
         else:
-            self.refuse(call, error)
-            self.count([error.kind.name])
+            self.refuse([call], error)
+            self.count({error.kind.name: 1})
 
-    def count(self, failed: Iterable[str]) -> None:
-        """Measure calls that are in no batch, by what became of them."""
-        self._measure((0.0, (), Counter(failed)))
+    def count(self, failed: Mapping[str, int]) -> None:
+        """Measure calls that are in no batch: how many, by what became of them."""
+        self._measure((0.0, (), failed))
 
     def _measure(self, sent: _Sent) -> None:
         """Measure calls whose batch is measured without them, where there are any."""

@@ -13,6 +13,7 @@ the loop comes round, for reading and for timers. What can be refused is refused
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -188,7 +189,8 @@ class Batcher:
             batch = Batch()
             batch.join(Arrival(list(calls), messages, rows, arrived, received), count, now)
             batch.summed_up()
-            self._answering.count([CANCELLED] * batch.gone)
+            if batch.gone:
+                self._answering.count({CANCELLED: batch.gone})
             if not batch.calls:
                 return
         else:
@@ -223,15 +225,15 @@ class Batcher:
 
     def _take_each_in(self, arrival: Arrival, now: float) -> None:
         accepted = Arrival([], [], [], arrival.arrived, arrival.received)
-        failed: list[str] = []
+        # Under overload nearly all are refused for one reason: that is said once for all of them.
+        refused: dict[RequestError, list[Call]] = {}
         refusal = self._admission.refusals(now)
         for call, message, rows in zip(arrival.calls, arrival.messages, arrival.rows, strict=True):
             error = self._problem(message, rows)
             if error is None:
                 error = refusal(rows or 1, len(message), call.deadline)
             if error is not None:
-                self._refuse(call, error)
-                failed.append(error.kind.name)
+                refused.setdefault(error, []).append(call)
                 continue
             self._queue.admit(rows or 1, len(message))
             if rows > self._limits.max_rows:
@@ -242,6 +244,12 @@ class Batcher:
                 accepted.rows.append(rows)
         if accepted.calls:
             self._queue.put(accepted)
+        failed: Counter[str] = Counter()
+        for error, calls in refused.items():
+            if isinstance(error, Overloaded):
+                self._shed[error.reason] += len(calls)
+            self._answering.refuse(calls, error)
+            failed[error.kind.name] += len(calls)
         if failed:
             self._answering.count(failed)
 
@@ -259,11 +267,6 @@ class Batcher:
         except RequestError as error:
             return error
         return InvalidRequest(f"inputs: {rows} rows, at most {limit} are served in a call")
-
-    def _refuse(self, call: Call, error: RequestError) -> None:
-        if isinstance(error, Overloaded):
-            self._shed[error.reason] += 1
-        self._answering.refuse(call, error)
 
     # Batches
 
@@ -289,7 +292,7 @@ class Batcher:
                 # There is enough for another task, if one is idle.
                 self._idle_tasks.unpark()
             if batch.gone:
-                self._answering.count([CANCELLED] * batch.gone)
+                self._answering.count({CANCELLED: batch.gone})
             seconds = await self._serve(batch, taken) if batch.total_calls else 0.0
             # Its messages are not to stay here until there is another.
             del batch

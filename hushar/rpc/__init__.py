@@ -2,7 +2,7 @@
 
 from hushar.rpc.calls import RawCall, Request
 from hushar.rpc.channel import Channel
-from hushar.rpc.compiled import reply_all
+from hushar.rpc.compiled import fail_all, reply_all
 from hushar.rpc.server import Server
 
-__all__ = ["Channel", "RawCall", "Request", "Server", "reply_all"]
+__all__ = ["Channel", "RawCall", "Request", "Server", "fail_all", "reply_all"]

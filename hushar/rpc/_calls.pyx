@@ -2,7 +2,7 @@
 """The compiled twin of what every call passes through at the server: state, the way in, the way out.
 
 `CallState` is that of streams.py, `EngineState` that of engine_state.py, with their fields in C;
-`reply_at_once`, `reply_all` and `take_complete` are those of fast_ways.py. `take_calls` does what the loop of
+`reply_at_once`, `reply_all`, `fail_all` and `take_complete` are those of fast_ways.py. `take_calls` does what the loop of
 the engine does with the frames of usual calls, and leaves everything else to it.
 """
 
@@ -15,6 +15,7 @@ from hushar.rpc._hpack cimport RequestHead, Variations
 
 from purerpc import StatusCode
 
+from hushar.rpc.frames import MIN_MAX_FRAME
 from hushar.rpc.messages import LARGE_PART, MESSAGE_OVERHEAD, UNKNOWN
 
 cdef extern from "Python.h":
@@ -52,6 +53,7 @@ cdef enum:
 
 cdef long long MAX_WINDOW = 0x7FFFFFFF
 cdef object NO_FRAME = 1 << 24
+cdef Py_ssize_t LONGEST_BLOCK = MIN_MAX_FRAME
 cdef object OK = StatusCode.OK
 cdef tuple NOTHING = ()
 cdef Py_ssize_t large_part = LARGE_PART
@@ -760,6 +762,109 @@ def reply_all(object calls, object messages):
                 refused.append(at)
             at += 1
     return () if refused is None else tuple(refused)
+
+
+cdef Py_ssize_t _run_to_fail(EngineState engine, list calls, Py_ssize_t first, object trailing) except -1:
+    """How many calls from `first` on, of one connection, can be ended by one chunk of nothing but statuses.
+
+    They are marked as over, so that one that comes twice ends the run.
+    """
+    cdef Py_ssize_t at = first
+    cdef CallState call
+    while at < len(calls) and isinstance(calls[at], CallState):
+        call = <CallState>calls[at]
+        if (
+            call.connection is not engine or call.over or call.unusual or call.receiving
+            or call.leading is not None or call.queue is not None or call.handler is not None
+            or call.head.http_status is not None or (trailing is None and call.trailing is not None)
+        ):
+            break
+        call.over = True
+        at += 1
+    return at - first
+
+
+cdef int _fail(
+    EngineState engine, list calls, Py_ssize_t first, Py_ssize_t count, object code, bytes block, object trailing
+) except -1:
+    """End a run of calls that are marked as over; `block` is the header block of each."""
+    context = engine.context
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(block)
+    cdef CallState call
+    cdef long long held = 0
+    cdef Py_ssize_t at
+    try:
+        chunk = PyBytes_FromStringAndSize(NULL, count * (FRAME_HEADER + size))
+    except MemoryError:
+        for at in range(first, first + count):
+            (<CallState>calls[at]).over = False
+        raise
+    cdef unsigned char *to = <unsigned char *>PyBytes_AS_STRING(chunk)
+    for at in range(first, first + count):
+        call = <CallState>calls[at]
+        to = _put_header(to, size, HEADERS, END_HEADERS | END_STREAM, call.id)
+        to = _put(to, block)
+        held += call.held
+    engine._out.append(chunk)
+    engine._active = True
+    budget = context.budget
+    budget.calls -= count
+    budget.bytes -= held
+    clock = context.clock
+    cdef double now = engine._now if clock is None else clock()
+    cdef list closed = []
+    cdef object route = None
+    cdef double started = 0
+    cdef Py_ssize_t alike = 0
+    for at in range(first, first + count):
+        call = <CallState>calls[at]
+        if call.head.route is not route or call.started != started:
+            if alike:
+                context.count_failed(route, code, now - started, alike)
+            route, started, alike = call.head.route, call.started, 0
+        alike += 1
+        call.held = 0
+        call.answered = True
+        call.sending = False
+        call.trailing = trailing
+        call.message, call.reader, call._request = b"", None, None
+        closed.append(call.id)
+        del engine._streams[call.id]
+    context.count_failed(route, code, now - started, alike)
+    engine._recently_closed.extend(closed)
+    if not engine.dirty:
+        engine.dirty = True
+        engine._on_output()
+    return 0
+
+
+def fail_all(object calls, object status, object trailing=None):
+    """See fast_ways.py."""
+    cdef list ours = list(calls)
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t count
+    cdef EngineState engine
+    cdef object context = None
+    cdef object block = None
+    while at < len(ours):
+        count = 0
+        if isinstance(ours[at], CallState):
+            engine = (<CallState>ours[at]).connection
+            if engine is not None and engine._fast_bytes >= 0:
+                if engine.context is not context:
+                    context = engine.context
+                    block = None if context.after else context.refusal(status, trailing)
+                if block is not None and PyBytes_GET_SIZE(<bytes?>block) <= LONGEST_BLOCK:
+                    count = _run_to_fail(engine, ours, at, trailing)
+        if count:
+            _fail(engine, ours, at, count, status.status_code, block, trailing)
+            at += count
+        else:
+            if not ours[at].over:
+                if trailing is not None:
+                    ours[at].trailing = trailing
+                ours[at].fail(status.status_code, status.status_message)
+            at += 1
 
 
 def take_complete(type call_type not None, list events not None, dict complete not None):

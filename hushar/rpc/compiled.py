@@ -15,6 +15,7 @@ try:
         CallState,
         EngineState,
         Gathered,
+        fail_all,
         read_at_once,
         reply_all,
         reply_at_once,
@@ -23,7 +24,14 @@ try:
     )
 except ImportError:
     from hushar.rpc.engine_state import EngineState
-    from hushar.rpc.fast_ways import read_at_once, reply_all, reply_at_once, take_calls, take_complete
+    from hushar.rpc.fast_ways import (
+        fail_all,
+        read_at_once,
+        reply_all,
+        reply_at_once,
+        take_calls,
+        take_complete,
+    )
     from hushar.rpc.messages import Gathered
     from hushar.rpc.streams import CallState
 
@@ -34,6 +42,7 @@ __all__ = [
     "HeaderDecoder",
     "RequestHead",
     "Variations",
+    "fail_all",
     "read_at_once",
     "reply_all",
     "reply_at_once",

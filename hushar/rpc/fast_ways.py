@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from purerpc import StatusCode
+from purerpc import Status, StatusCode
 
 from hushar.rpc import frames as fr
 from hushar.rpc import messages as msg
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hushar.rpc.answers import AnsweringConnection
     from hushar.rpc.calls import RawCall
     from hushar.rpc.engine import Connection
+    from hushar.rpc.header_blocks import Field
 
 _END: Final = fr.END_HEADERS | fr.END_STREAM
 
@@ -64,6 +65,18 @@ def reply_all(calls: "Sequence[RawCall]", messages: Sequence[bytes]) -> tuple[in
         raise ValueError(f"{len(calls)} calls and {len(messages)} messages")
     pairs = enumerate(zip(calls, messages, strict=True))
     return tuple([at for at, (call, message) in pairs if not call.reply(message)])
+
+
+def fail_all(calls: "Sequence[RawCall]", status: Status, trailing: "list[Field] | None" = None) -> None:
+    """`call.fail` for each with the same status; calls that are over are skipped.
+
+    `trailing`: metadata to go with it, in the place of the call's own; None leaves that.
+    """
+    for call in calls:
+        if not call.over:
+            if trailing is not None:
+                call.trailing = trailing
+            call.fail(status.status_code, status.status_message)
 
 
 def take_complete(

@@ -15,8 +15,8 @@ from hushar.rpc.status import encode_message
 
 Before = Callable[[Request], None]
 After = Callable[[Request, StatusCode, float], None]
-OnFailure = Callable[[str, StatusCode, float], None]
-"""Path ("" where there is no such method), status, seconds since its header block came."""
+OnFailure = Callable[[str, StatusCode, float, int], None]
+"""Path ("" where there is no such method), status, seconds since their header blocks came, how many."""
 
 _KNOWN_REFUSALS: Final = 256
 _KNOWN_REFUSAL_BYTES: Final = 512
@@ -68,7 +68,7 @@ class ServerContext:
     ) -> None:
         """`routes` by path; `before` and `after`: hooks around every call; `clock`: the driver's, for the
         seconds that `after` is told (without one they end when bytes last came); `on_failure`: told
-        of each call that ends with another status than OK."""
+        of the calls that end with another status than OK, of those that do so together at once."""
         self.limits = limits
         self.routes = routes
         self.budget = budget or Budget()
@@ -101,11 +101,11 @@ class ServerContext:
         """Note calls of a method that have ended with OK."""
         self.answered[route] = self.answered.get(route, 0) + calls
 
-    def count_failed(self, route: Route | None, code: StatusCode, seconds: float) -> None:
-        """Note a call that has ended with another status, so long after it began."""
-        self.failed[route, code] = self.failed.get((route, code), 0) + 1
+    def count_failed(self, route: Route | None, code: StatusCode, seconds: float, calls: int = 1) -> None:
+        """Note calls of a method that have ended with another status, so long after they began."""
+        self.failed[route, code] = self.failed.get((route, code), 0) + calls
         if self.on_failure is not None:
-            self.on_failure("" if route is None else route.path, code, seconds)
+            self.on_failure("" if route is None else route.path, code, seconds, calls)
 
     def refusal(self, status: Status, trailing: Sequence[Field] | None) -> bytes:
         """The block of an answer that is nothing but a status. Who refuses, refuses many alike."""

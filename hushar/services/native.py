@@ -1,7 +1,7 @@
 """The service hushar.Hushar: messages go to the batcher as they are, errors become statuses."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
 import purerpc
@@ -31,17 +31,19 @@ reply_all: Final = cast("ReplyAll", rpc.reply_all)
 """The batcher's `reply_all`; calls that are not the transport's, such as LocalCall, it takes as they are."""
 
 
-def refuse(call: Call, error: RequestError) -> None:
-    """Answer a call with an error: the batcher's `refuse`."""
-    if isinstance(call, RawCall):
-        if isinstance(error, Overloaded):
-            # Not as metadata of the service's: names that begin with `grpc-` are the protocol's own.
-            call.trailing = [(PUSHBACK, str(error.retry_ms).encode())]
-        call.fail(STATUS[error.kind], str(error))
-    elif isinstance(call, LocalCall):
-        call.fail(error)
-    else:
-        raise TypeError(f"not a call of this service: {call!r}")
+def refuse(calls: Sequence[Call], error: RequestError) -> None:
+    """Answer calls with the same error: the batcher's `refuse`."""
+    transported: list[RawCall] = []
+    for call in calls:
+        if isinstance(call, RawCall):
+            transported.append(call)
+        elif isinstance(call, LocalCall):
+            call.fail(error)
+        else:
+            raise TypeError(f"not a call of this service: {call!r}")
+    # Not as metadata of the service's: names that begin with `grpc-` are the protocol's own.
+    trailing = [(PUSHBACK, str(error.retry_ms).encode())] if isinstance(error, Overloaded) else None
+    rpc.fail_all(transported, purerpc.Status(STATUS[error.kind], str(error)), trailing)
 
 
 def add_native_service(server: Server, batcher: Batcher) -> None:

@@ -18,5 +18,6 @@ def test_every_status_has_buckets_of_its_own():
         "DEADLINE_EXCEEDED": (0, 0, 1),
     }
     assert found["DEADLINE_EXCEEDED"].seconds == pytest.approx(0.5)
-    failed.note("DEADLINE_EXCEEDED", 0.002)
-    assert failed.read()["DEADLINE_EXCEEDED"].counts == (0, 1, 1)
+    failed.note("DEADLINE_EXCEEDED", 0.002, 3)
+    assert failed.read()["DEADLINE_EXCEEDED"].counts == (0, 3, 1)
+    assert failed.count == FOLDED_AT_ONCE + 7

@@ -165,8 +165,9 @@ class Out:
     replied: list = dataclasses.field(default_factory=list)
 
     @staticmethod
-    def refuse(call, error):
-        call.fail(error)
+    def refuse(calls, error):
+        for call in calls:
+            call.fail(error)
 
     def reply_all(self, calls, messages):
         self.replied.append(len(calls))

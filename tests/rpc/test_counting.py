@@ -127,10 +127,10 @@ async def test_calls_that_find_no_room_are_counted_as_refused_and_under_their_st
 
 async def test_whoever_asks_is_told_of_each_failure(served, server):
     told = []
-    server.on_failure = lambda path, code, seconds: told.append((path, code, seconds >= 0))
+    server.on_failure = lambda path, code, seconds, calls: told.append((path, code, seconds >= 0, calls))
     make = await served(server)
     await make(("/raw/Echo", b"a"), ("/raw/Bad", b"a"), ("/raw/None", b"a"))
-    assert sorted(told, key=str) == [("", UNIMPLEMENTED, True), ("/raw/Bad", INVALID, True)]
+    assert sorted(told, key=str) == [("", UNIMPLEMENTED, True, 1), ("/raw/Bad", INVALID, True, 1)]
 
 
 def test_before_it_serves_there_is_nothing_to_count(server):

@@ -92,6 +92,13 @@ class Both:
         assert told[0] == told[1]
         self.compare()
 
+    def fail(self, choices, trailing):
+        """End some of the calls that have come, by `fail_all`."""
+        for kit, calls in zip(self.modules, self.calls, strict=True):
+            some = [calls[choice % len(calls)] for choice in choices] if calls else []
+            kit.compiled.fail_all(some, Status(StatusCode.RESOURCE_EXHAUSTED, "too much"), trailing)
+        self.compare()
+
     def hear(self):
         output = [engine.data_to_send() for engine in self.engines]
         for engine in self.engines:
@@ -179,6 +186,9 @@ def test_both_ways_are_the_same(wire, twins, modules, drawn):
             both.now += draw(st.sampled_from([0.0, 0.5]))
         both.answer(
             draw(st.lists(st.integers(0, 500), max_size=8)), bytes(draw(st.sampled_from([0, 20, 9000])))
+        )
+        both.fail(
+            draw(st.lists(st.integers(0, 500), max_size=4)), draw(st.sampled_from([None, [(b"x-t", b"1")]]))
         )
         if draw(st.booleans()):
             both.hear()
@@ -438,6 +448,122 @@ class TestReplyAll:
 
     def test_nothing_to_do(self, ways):
         assert ways.reply_all([], []) == ()
+
+
+EXHAUSTED = Status(StatusCode.RESOURCE_EXHAUSTED, "no room")
+PUSHBACK = [(b"x-retry", b"7")]
+
+
+class TestFailAll:
+    def test_the_status_leaves_for_each_that_is_not_over(self, wire, ways, way):
+        talk = wire.Talk()
+        talk.say(*[wire.call(stream, bytes(10)) for stream in (1, 3, 5, 7)], wire.headers(9))
+        first, second, third, fourth = talk.calls()
+        second.reply(b"")
+        third.request.set_trailing_metadata([("x-own", "v")])
+        talk.hear()
+        ways.fail_all([fourth, second, third, fourth, first], EXHAUSTED)
+        assert [str(one) for one in talk.hear()] == [
+            "headers 7 200/8 end",
+            "headers 5 200/8 end",
+            "headers 1 200/8 end",
+        ]
+        assert [(call.over, call.message, call.held) for call in talk.calls()] == [(True, b"", 0)] * 4
+        assert (talk.budget.calls, talk.budget.bytes, talk.engine.open_streams, talk.outputs) == (1, 0, 1, 3)
+        assert talk.engine.running_calls == 1
+
+    def test_metadata_goes_with_it(self, wire, ways, way):
+        talk = wire.Talk()
+        talk.say(wire.call(1), wire.call(3))
+        talk.calls()[0].request.set_trailing_metadata([("x-own", "v")])
+        ways.fail_all(talk.calls(), EXHAUSTED, PUSHBACK)
+        for said in talk.hear():
+            assert said.fields == (
+                (":status", "200"),
+                ("content-type", "application/grpc"),
+                ("grpc-accept-encoding", "identity,gzip,deflate"),
+                ("grpc-status", "8"),
+                ("grpc-message", "no room"),
+                ("x-retry", "7"),
+            )
+
+    def test_the_calls_own_metadata_stays_where_there_is_none(self, wire, ways, way):
+        talk = wire.Talk()
+        talk.say(wire.call(1), wire.call(3))
+        talk.calls()[0].request.set_trailing_metadata([("x-own", "v")])
+        ways.fail_all(talk.calls(), EXHAUSTED)
+        assert [dict(said.fields).get("x-own") for said in talk.hear()] == ["v", None]
+
+    def test_each_connection_is_told_once(self, wire, ways, way):
+        talks = [wire.Talk(), wire.Talk()]
+        for talk in talks:
+            talk.say(*[wire.call(stream) for stream in (1, 3, 5, 7)])
+            talk.calls()[0].fail(StatusCode.NOT_FOUND)
+            talk.hear()
+        before = [talk.outputs for talk in talks]
+        ways.fail_all(
+            [call for pair in zip(talks[0].calls(), talks[1].calls(), strict=True) for call in pair],
+            EXHAUSTED,
+        )
+        assert [talk.outputs for talk in talks] == [before[0] + 1, before[1] + 1]
+        assert [[one.stream for one in talk.hear()] for talk in talks] == [[3, 5, 7]] * 2
+
+    def test_answers_that_have_begun_are_ended_behind_what_was_said(self, wire, ways, way):
+        talk = wire.Talk()
+        talk.say(wire.call(1), wire.call(3), wire.call(5))
+        first, second, _ = talk.calls()
+        first.connection.send_message(first, b"abc")
+        second.request.set_leading_metadata([("x-l", "1")])
+        ways.fail_all(talk.calls(), EXHAUSTED)
+        assert [str(one) for one in talk.hear()] == [
+            "headers 1 200", "data 1 8", "headers 1 8 end", "headers 3 200/8 end", "headers 5 200/8 end",
+        ]  # fmt: skip
+
+    def test_hooks_are_told_of_every_call(self, wire, ways, way):
+        ended = []
+        talk = wire.Talk(after=[lambda request, code, _: ended.append((request.stream_id, code))])
+        talk.say(wire.call(1), wire.call(3))
+        ways.fail_all(talk.calls(), EXHAUSTED)
+        assert ended == [(1, EXHAUSTED.status_code), (3, EXHAUSTED.status_code)]
+
+    def test_they_are_counted_with_the_time_that_each_took(self, wire, ways, way):
+        told = []
+        talk = wire.Talk()
+        talk.context.clock = lambda: 9.0
+        talk.context.on_failure = lambda *failed: told.append(failed)
+        for talk.now, streams in ((2.0, [1, 3]), (4.0, [5])):
+            talk.say(*map(wire.call, streams))
+        ways.fail_all(talk.calls(), EXHAUSTED)
+        seconds = [took for path, code, took, calls in told for _ in range(calls)]
+        assert {(path, code) for path, code, _, _ in told} == {("/t.S/Unary", EXHAUSTED.status_code)}
+        assert seconds == [7.0, 7.0, 5.0]
+        assert list(talk.context.failed.values()) == [3]
+
+    def test_a_text_that_fits_no_frame(self, wire, ways, way):
+        talk = wire.Talk()
+        talk.say(wire.call(1), wire.call(3))
+        ways.fail_all(talk.calls(), Status(StatusCode.INTERNAL, "x" * 20_000))
+        assert [(one.stream, one.ends) for one in talk.hear() if one.kind == "HEADERS"] == [
+            (1, True),
+            (3, True),
+        ]
+
+    def test_whoever_can_fail_is_a_call(self, ways):
+        class Call:
+            over = False
+            trailing = None
+
+            def fail(self, code, text):
+                self.ended = (code, text, self.trailing)
+
+        calls = [Call(), Call()]
+        calls[1].over = True
+        ways.fail_all(calls, EXHAUSTED, PUSHBACK)
+        assert calls[0].ended == (EXHAUSTED.status_code, "no room", PUSHBACK)
+        assert not hasattr(calls[1], "ended")
+
+    def test_nothing_to_do(self, ways):
+        ways.fail_all([], EXHAUSTED)
 
 
 class TestTakeComplete:

@@ -34,7 +34,7 @@ class FakeBatcher:
         self.messages += [call.message for call in calls]
         for call in calls:
             if isinstance(self.answer, Exception):
-                native.refuse(call, self.answer)
+                native.refuse([call], self.answer)
             elif self.answer is not None:
                 call.reply(self.answer)
 
@@ -58,25 +58,25 @@ class TestRefuse:
     @pytest.mark.parametrize(("error", "code"), ERRORS)
     def test_a_call_of_a_client_gets_the_status_and_the_sentence(self, error, code):
         call = Recorded.__new__(Recorded)
-        native.refuse(call, error)
+        native.refuse([call], error)
         assert call.ended == (code, str(error))
 
     def test_one_that_was_shed_is_told_when_to_try_again(self):
         call = Recorded.__new__(Recorded)
-        native.refuse(call, Overloaded("queue_rows", 12))
+        native.refuse([call], Overloaded("queue_rows", 12))
         assert call.trailing == [(b"grpc-retry-pushback-ms", b"12")]
 
     async def test_a_call_from_inside_gets_the_error(self):
         error = InvalidRequest("no")
         call = native.LocalCall(b"")
-        native.refuse(call, error)
+        native.refuse([call], error)
         with pytest.raises(InvalidRequest) as caught:
             await call.answer()
         assert caught.value is error
 
     def test_anything_else_is_a_mistake_of_the_program(self):
         with pytest.raises(TypeError, match="not a call of this service"):
-            native.refuse(object(), ModelFailed())
+            native.refuse([object()], ModelFailed())
 
 
 class TestScore:
