@@ -15,7 +15,7 @@ import numpy as np
 import trio
 from numpy.typing import NDArray
 
-from hushar.rpc.timer import make_timer
+from hushar.timer import make_timer
 
 FINE_RATE: Final = 4_000.0
 """Up to this rate every call has a moment of its own."""

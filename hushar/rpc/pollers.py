@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import trio
 
-from hushar.rpc.timer import Timer, make_timer
+from hushar.timer import Timer, make_timer
 
 READ = 1
 """The number is that of EPOLLIN."""

@@ -13,8 +13,8 @@ LARGE_BYTES: Final = 512 * 1024
 """Records of a batch with so many bytes are not copied: they lie together already."""
 TRIMS: Final = 100
 """So often little waited before memory is given back: some seconds of a busy server."""
-_KEPT_STAGES: Final = 2
-"""Free memory that is kept where little waits: one bundle is filled while another is written."""
+_KEPT_STAGES: Final = 3
+"""Free memory that is kept where little waits: one bundle is filled while two others are written."""
 _WORTH_BYTES: Final = LARGE_BYTES + BLOCK_BYTES
 """A rest of memory with fewer bytes is left: a batch that is copied may find no room in it."""
 

@@ -12,7 +12,7 @@ import trio
 
 from hushar.sidecars.ledger import Ledger
 
-GATHER_SECONDS: Final = 0.05
+GATHER_SECONDS: Final = 0.1
 """How long records gather after the write before, at most."""
 GATHERING_BYTES: Final = 64 * 1024 * 1024
 """A channel with less room is written so much sooner."""

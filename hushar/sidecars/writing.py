@@ -30,10 +30,11 @@ from hushar.sidecars.spool import SegmentWriter
 from hushar.sidecars.threads import RunInThread
 from hushar.sidecars.throttle import Throttle
 from hushar.sidecars.upkeep import Janitor, SpoolKeeper
+from hushar.timer import Timer, make_timer
 
 logger = logging.getLogger(__name__)
 
-WRITE_BYTES = 8 * 1024 * 1024
+WRITE_BYTES = 2 * BUNDLE_BYTES
 """With so many in hand no more is taken from the channel; they count as in it until they are written."""
 SPARE = 16
 """A batch that fills a segment goes whole into it if it is no larger than such a part of one: what is cut
@@ -83,6 +84,7 @@ class LogWorker:
         self._in_hand = Hand()
         self._make_pen = pen
         self._pen: Pen | None = None
+        self._timer: Timer | None = None
 
     async def run(self, channel: trio.MemoryReceiveChannel[Bundle]) -> None:
         """Append until the channel ends, then close the segment. `channel` is this worker's clone.
@@ -90,6 +92,7 @@ class LogWorker:
         May be called again after it has raised: it goes on with what is in the channel then.
         """
         self._pen = self._make_pen()
+        self._timer = make_timer()
         try:
             async with trio.open_nursery() as nursery:
                 if self._settings.fsync == "interval":
@@ -109,6 +112,8 @@ class LogWorker:
             raise
         finally:
             # In this order: whatever becomes of the one, there is no thread left over.
+            if self._timer is not None:
+                self._timer.close()
             if self._pen is not None:
                 self._pen.close()
             self._writer.abandon()
@@ -131,15 +136,14 @@ class LogWorker:
     async def _receive(self, channel: trio.MemoryReceiveChannel[Bundle]) -> list[Bundle] | None:
         """What waits in the channel; empty if nothing came or a segment is to be closed, None at its end."""
         waiting: list[Bundle] = []
-        size = 0
         ended = False
         try:
-            idle_at = self._gathering.taken_at + IDLE_SECONDS if self._stages.has_spare else math.inf
-            with trio.move_on_at(min(self._rotate_at, idle_at)):
-                waiting.append(await _next_of(channel))
-                if not waiting[0].spooled and self._gathering.rests():
-                    await trio.sleep_until(self._gathering.until)
-                size = waiting[0].size_bytes
+            first = await self._first_of(channel)
+            if first is not None:
+                waiting.append(first)
+                if not first.spooled and self._gathering.rests():
+                    await self._rest()
+                size = first.size_bytes
                 while size < WRITE_BYTES:
                     waiting.append(channel.receive_nowait())
                     size += waiting[-1].size_bytes
@@ -156,6 +160,27 @@ class LogWorker:
         if waiting:
             self._gathering.taken(sum(bundle.size_bytes for bundle in waiting))
         return None if ended else waiting
+
+    async def _first_of(self, channel: trio.MemoryReceiveChannel[Bundle]) -> Bundle | None:
+        """What is next in the channel; None if nothing has come and something else is to be done."""
+        try:
+            # Under load there is always something, and a scope costs more than looking.
+            return channel.receive_nowait()
+        except trio.WouldBlock:
+            idle_at = self._gathering.taken_at + IDLE_SECONDS if self._stages.has_spare else math.inf
+            with trio.move_on_at(min(self._rotate_at, idle_at)):
+                return await channel.receive()
+        return None
+
+    async def _rest(self) -> None:
+        """Records gather, but not for longer than their segment may stay open."""
+        seconds = min(self._gathering.until, self._rotate_at) - trio.current_time()
+        if seconds <= 0:
+            await trio.lowlevel.checkpoint()
+        elif self._timer is None:
+            await trio.sleep(seconds)
+        else:
+            await self._timer.sleep(seconds)
 
     async def _append(self, waiting: Sequence[Bundle]) -> None:
         """Append all records, a segment's rest at a time; tell of each batch once all of it is in."""
@@ -339,14 +364,6 @@ class LogWorker:
         """The open segment can be neither written nor closed: the next start recovers it."""
         if self._ledger.strand(self._lane) and (segments := self._stranding.due()):
             logger.warning("log: %d segments are left for the next start to recover: %s", segments, error)
-
-
-async def _next_of(channel: trio.MemoryReceiveChannel[Bundle]) -> Bundle:
-    """The next that is received; at once if there is one, for each turn of the event loop counts."""
-    try:
-        return channel.receive_nowait()
-    except trio.WouldBlock:
-        return await channel.receive()
 
 
 def _is_damaged(error: OSError | None) -> bool:

@@ -25,7 +25,7 @@ class Channel:
         return self.entered_bytes - self.left
 
 
-async def writes(channel, gathering, *, seconds, fixed, speed, most=8 * MIB):
+async def writes(channel, gathering, *, seconds, fixed, speed, most=16 * MIB):
     """The sizes of what a worker writes in that time, and the most that waited."""
     sizes, highest, end = [], 0, trio.current_time() + seconds
     while trio.current_time() < end:

@@ -7,8 +7,8 @@ import types
 import pytest
 import trio
 
-from hushar.rpc import timer as module
-from hushar.rpc.timer import make_timer
+from hushar import timer as module
+from hushar.timer import make_timer
 
 
 @pytest.fixture
