@@ -19,7 +19,8 @@ class ReadableDraft:
 
     Whoever makes records writes them at `at`, if there is room, and says in `size` how much. Then they are a
     draft, and stand for their bytes, until they are taken or the next ones are written over them: so it is
-    for the event loop's thread only, and only for as long as no other task runs and nothing else is scored.
+    for the event loop's thread only, and only for as long as no other task runs and nothing else is scored;
+    or for the one thread that it is lent to (`hushar.records.Drafting`).
     """
 
     def __init__(self, memory: memoryview, begin: int = 0, full_at: int = 0) -> None:

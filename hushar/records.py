@@ -91,6 +91,15 @@ class Drafting(Protocol):
         """Where the records of the next batch are best put together; None where they are to be bytes."""
         ...
 
+    def lend(self, size_bytes: int) -> "Draft | None":
+        """The same, of about so many bytes, for a thread: until `settle`, nothing else is put there, and its
+        memory stays. None where it is lent already."""
+        ...
+
+    def settle(self) -> None:
+        """The thread has done with what it was lent."""
+        ...
+
 
 class LogBatch(NamedTuple):
     """The log records of the calls of one batch."""

@@ -20,6 +20,7 @@ from functools import partial
 
 import trio
 
+from hushar.drafts import Draft
 from hushar.errors import InvalidRequest, ModelFailed, Overloaded, RequestError
 from hushar.inference.admission import BYTES, ROWS, SECONDS, Admission, BatcherLimits
 from hushar.inference.answering import CANCELLED, Answering
@@ -40,6 +41,8 @@ REHEARSAL_SECONDS = 0.02
 LARGEST_SECONDS = 0.25
 """What a matrix of `max_rows` may be expected to take for `rehearse` to try it too: on a busy machine the
 expectation is several times too high."""
+RECORD_BYTES = 64
+"""About what the record of a call has more than the call, and a logged row more than a row."""
 _EMPTY_ROW = b"\x12\x00"
 """An input row without features, in a request."""
 
@@ -205,7 +208,7 @@ class Batcher:
                 earliest=earliest,
             )
         self._begin(batch)
-        self._end(batch, *self._score(batch, in_loop=True), arrived)
+        self._end(batch, *self._score(batch, self._draft), arrived)
 
     def _take_in(self, arrival: Arrival) -> None:
         """Let calls into the queue, or refuse them."""
@@ -308,9 +311,13 @@ class Batcher:
         """Score a batch and answer its calls; the seconds that scoring took."""
         self._begin(batch)
         if self._placement.in_thread(batch.total_rows):
-            scored, seconds = await self._threads.run(partial(self._score, batch))
+            draft = self._lend(batch)
+            scored, seconds = await self._threads.run(partial(self._score, batch, draft))
+            # Not where the server ends meanwhile: then the thread still writes.
+            if self._drafting is not None and draft is not None:
+                self._drafting.settle()
         else:
-            scored, seconds = self._score(batch, in_loop=True)
+            scored, seconds = self._score(batch, self._draft)
         self._end(batch, scored, seconds, taken)
         return seconds
 
@@ -321,7 +328,18 @@ class Batcher:
         if batch.earliest < math.inf:
             batch.begun = self._clock()
 
-    def _score(self, batch: Batch, *, in_loop: bool = False) -> tuple[Scored, float]:
+    @property
+    def _draft(self) -> Draft | None:
+        return self._drafting.draft if self._drafting is not None else None
+
+    def _lend(self, batch: Batch) -> Draft | None:
+        """A draft for a thread. Where several are at work at once, their records are bytes."""
+        if self._drafting is None or self._concurrency > 1:
+            return None
+        size = sum(map(len, batch.messages)) + RECORD_BYTES * (batch.total_calls + batch.total_rows)
+        return self._drafting.lend(size)
+
+    def _score(self, batch: Batch, draft: Draft | None) -> tuple[Scored, float]:
         """Seconds are without a hop to a thread."""
         started = time.perf_counter()
         work = Work(
@@ -329,7 +347,7 @@ class Batcher:
             batch.rows,
             batch.received,
             calls=batch.calls,
-            draft=self._drafting.draft if in_loop and self._drafting is not None else None,
+            draft=draft,
             # In a thread the loop's clock cannot be asked.
             now=lambda: batch.begun + time.perf_counter() - started,
         )

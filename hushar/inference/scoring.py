@@ -51,7 +51,7 @@ class Work:
     counted: bool = False
     """Whether what its features lack has been counted before, or is not to be: nobody has sent these rows."""
     draft: Draft | None = None
-    """Where the log records may be put; None in a thread, and where scoring has failed before."""
+    """Where the log records may be put; None where scoring has failed before."""
     now: Callable[[], float] = lambda: -math.inf
     """The time on the clock of the calls' deadlines; asked in the thread that scores."""
 

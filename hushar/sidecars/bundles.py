@@ -26,7 +26,9 @@ class Memory(Stage):
         """Raises OSError if there is no more memory."""
         super().__init__(BUNDLE_BYTES)
         self.bundles = 0
-        """Those in it that somebody may read or write still."""
+        """Those in it that somebody may read or write still, and one more while it is lent."""
+        self.lent = False
+        """A thread writes behind the end of the last bundle."""
 
 
 class Stages:
@@ -40,6 +42,9 @@ class Stages:
         self._most = max(_KEPT_STAGES, -(-queue_bytes // BUNDLE_BYTES))
         self._in_use = 0
         self._last: Bundle | None = None
+        self.headroom = 0
+        """Bytes at the end of a memory from which on no bundle takes another batch: where batches are large
+        the next one would hardly fit, and what does not fit has to be copied."""
 
     def begin(self, offset: int, room: int) -> "Bundle":
         """An empty bundle, to be filled: `room` bytes, or a batch more. `offset`: where in its file it is
@@ -52,8 +57,7 @@ class Stages:
         begin = behind + (offset - behind) % BLOCK_BYTES
         self._in_use += not stage.bundles
         stage.bundles += 1
-        self._last = Bundle(Draft(stage.view, begin, begin + room), stage)
-        return self._last
+        return self._place(stage, begin, room)
 
     def _take(self) -> tuple[Memory, int]:
         """Memory, and from where on it is free."""
@@ -61,12 +65,13 @@ class Stages:
             self._spare = min(self._spare, len(self._free) - 1)
             return self._free.pop(), 0
         last = self._last
-        if self._in_use > _KEPT_STAGES and last is not None and last.stage is not None:
+        stage = last.stage if last is not None else None
+        if last is not None and stage is not None and not stage.lent and self._in_use > _KEPT_STAGES:
             # Nobody keeps up, and bundles may be small: memory of its own for each would be many times what
             # is in them.
             end = last.draft.at
-            if len(last.stage.view) - end >= _WORTH_BYTES:
-                return last.stage, end
+            if len(stage.view) - end >= _WORTH_BYTES:
+                return stage, end
         return Memory(), 0
 
     def give_back(self, stage: Memory) -> None:
@@ -78,6 +83,37 @@ class Stages:
         self._in_use -= 1
         if len(self._free) < self._most:
             self._free.append(stage)
+
+    def go_on(self, bundle: "Bundle", room: int) -> "Bundle | None":
+        """A bundle with `room` that begins right where the last one ends, of which nothing may be added to,
+        around what has been written there; None if that is not the last one any more."""
+        stage = bundle.stage
+        if stage is None or self._last is not bundle:
+            return None
+        if stage in self._free:
+            self._free.remove(stage)
+            self._spare = min(self._spare, len(self._free))
+        self._in_use += not stage.bundles
+        stage.bundles += 1
+        behind = self._place(stage, bundle.draft.at, room)
+        behind.draft.size = bundle.draft.size
+        return behind
+
+    def _place(self, stage: Memory, begin: int, room: int) -> "Bundle":
+        full_at = max(begin + 1, min(begin + room, len(stage.view) - self.headroom))
+        self._last = Bundle(Draft(stage.view, begin, full_at), stage)
+        return self._last
+
+    def lend(self, stage: Memory) -> None:
+        """A thread may write behind the end of the last bundle in it, whatever becomes of that, until
+        `settle`."""
+        stage.lent = True
+        stage.bundles += 1
+
+    def settle(self, stage: Memory) -> None:
+        """It has done so."""
+        stage.lent = False
+        self.give_back(stage)
 
     def trim(self) -> None:
         """Little waits: give back to the system what was free each of the last TRIMS times that it was so. A

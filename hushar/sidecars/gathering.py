@@ -19,8 +19,8 @@ GATHERING_BYTES: Final = 64 * 1024 * 1024
 LITTLE_BYTES = 256 * 1024
 """With less than that in the channel a disk may always rest: else there would be a write for each batch."""
 QUARTER: Final = 4
-RESTLESS: Final = 64
-"""After so many writes without a rest there is one all the same: small ones say little of a disk's speed."""
+EIGHTH: Final = 8
+SIXTEENTH: Final = 16
 RETRIED: Final = 4
 """Each so many writes a disk that was slower than what comes is tried again: it may only have hung once."""
 _SHORT_SECONDS: Final = 0.001
@@ -37,7 +37,8 @@ class Gathering:
         self._seconds = seconds * min(1.0, queue_bytes / GATHERING_BYTES)
         self.taken_at = -math.inf
         """When something was taken last, by trio's clock."""
-        self._taken_bytes = self._entered_bytes = self._restless = 0
+        self._taken_bytes = self._entered_bytes = 0
+        self._share = QUARTER
         self._rate_before = 0.0
         self._speed = math.inf
         self._behind = 0
@@ -47,17 +48,18 @@ class Gathering:
         self._rate_before = self._rate
         self.taken_at, self._taken_bytes = trio.current_time(), size_bytes
         self._entered_bytes = self._ledger.entered_bytes
-        self._restless += 1
 
     def rests(self) -> bool:
-        """Whether the disk may rest: little has come during its last write, or less than a quarter of what it
-        wrote, so that it is four times as fast as records come."""
+        """Whether the disk may rest: little has come during its last write, or little of the channel is full,
+        so that it keeps up.
+
+        Where less than a quarter of what it wrote has come, it is four times as fast as records come, and
+        more of them may gather.
+        """
         queued = self._ledger.queued_bytes
-        few = queued < LITTLE_BYTES or queued * QUARTER < self._taken_bytes
-        if few or self._restless >= RESTLESS:
-            self._restless = 0
-            return True
-        return False
+        is_fast = queued < LITTLE_BYTES or queued * QUARTER < self._taken_bytes
+        self._share = QUARTER if is_fast else EIGHTH
+        return is_fast or queued < self._queue_bytes // SIXTEENTH
 
     def written(self, size_bytes: int, seconds: float) -> None:
         """The disk has taken so much in that time."""
@@ -70,10 +72,11 @@ class Gathering:
 
     @property
     def until(self) -> float:
-        """By trio's clock. No longer than until a quarter of the channel is full, if records come as fast as
-        they did. In the past after a pause, when there is nothing to gather with."""
+        """By trio's clock. No longer than until a quarter of the channel is full, or with a disk that is not
+        fast an eighth, if records come as they did. In the past after a pause, when there is nothing to
+        gather with."""
         rate = max(self._rate, self._rate_before)
-        room = self._queue_bytes // QUARTER - self._ledger.queued_bytes
+        room = self._queue_bytes // self._share - self._ledger.queued_bytes
         filled = trio.current_time() + room / rate if rate else math.inf
         return min(self.taken_at + self._seconds, filled)
 

@@ -8,16 +8,22 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Final
 
 import trio
 
 from hushar.drafts import Draft
 from hushar.records import BatchMetrics, LogBatch, each_record, own_bytes
-from hushar.sidecars.bundles import LARGE_BYTES, Bundle, Stages
+from hushar.sidecars.appending import BLOCK_BYTES
+from hushar.sidecars.bundles import BUNDLE_BYTES, LARGE_BYTES, Bundle, Stages
 from hushar.sidecars.ledger import Ledger
 from hushar.sidecars.throttle import Throttle
 
 logger = logging.getLogger(__name__)
+
+MOST_HEADROOM: Final = BUNDLE_BYTES // 2
+"""Of a bundle's memory: for the batch that reaches its end and the one that is put together before that is
+seen. Larger batches may have to be copied."""
 
 
 class LogChannelOutlet:
@@ -54,14 +60,16 @@ class LogChannelOutlet:
         self._begins = 0
         self.draft: Draft | None = None
         """Where the records of the next batch are best put together; None where some may not be logged."""
-        self._bundle = self._open()
+        self._lent: Bundle | None = None
+        self._bundle: Bundle
+        self._open()
 
     def __call__(self, batch: LogBatch) -> bool:
         """See the class. What `draft` has taken already is not to be brought here."""
         pieces, spooled, count = batch.records, batch.spooled, batch.size
-        bundle = self._bundle
-        if in_place := len(pieces) == 1 and pieces[0] is bundle.draft and bundle.is_open:
-            own: Sequence[bytes] = ()
+        own: Sequence[bytes]
+        if in_place := len(pieces) == 1 and pieces[0] is self._bundle.draft and self._may_stay():
+            bundle, own = self._bundle, ()
             size = bundle.draft.size
         else:
             own, count = self._sampled(own_bytes(pieces), count)
@@ -78,17 +86,50 @@ class LogChannelOutlet:
         if spooled is not None:
             bundle.spooled.append((bundle.draft.batches, spooled))
         bundle.draft.book(count, size)
+        self._stages.headroom = max(self._stages.headroom, min(2 * size, MOST_HEADROOM))
         if bundle.is_open:
             # So much it may take by itself.
             bundle.draft.limit = min(len(bundle.draft.memory), bundle.draft.at + room)
         else:
-            self._bundle = self._open()
+            self._open()
         return True
+
+    def lend(self, size_bytes: int) -> Draft | None:
+        """See `hushar.records.Drafting`."""
+        if self.draft is None or self._lent is not None:
+            return None
+        if len(self.draft.memory) - self.draft.at < size_bytes <= BUNDLE_BYTES - BLOCK_BYTES:
+            # Here would be no room for it, and what is scored in threads is large.
+            self._let_go()
+            self._open()
+        if self.draft is not None and self._bundle.stage is not None:
+            self._lent = self._bundle
+            self._stages.lend(self._bundle.stage)
+        return self.draft
+
+    def settle(self) -> None:
+        """See `hushar.records.Drafting`."""
+        lent, self._lent = self._lent, None
+        if lent is not None and lent.stage is not None:
+            self._stages.settle(lent.stage)
 
     def end(self) -> None:
         """Nobody receives any more: what comes from now on is dropped, also what would be added to a bundle
         that nobody has taken."""
         self._bundle.close()
+
+    def _may_stay(self) -> bool:
+        """Whether what has been written behind the bundle may be added to it, or to one that begins there: a
+        batch that is scored while the bundle is taken would have to be copied."""
+        if self._bundle.is_open:
+            return True
+        offset, room = self._place()
+        if (self._bundle.draft.at - offset) % BLOCK_BYTES:
+            return False
+        behind = self._stages.go_on(self._bundle, room)
+        if behind is not None:
+            self._begin(behind)
+        return behind is not None
 
     def _sampled(self, pieces: Sequence[bytes], count: int) -> tuple[Sequence[bytes], int]:
         """What is logged of so many records, and how many that are."""
@@ -101,10 +142,10 @@ class LogChannelOutlet:
     def _bundle_for(self, pieces: Sequence[bytes], size: int) -> Bundle:
         """The bundle in which they are now, though not booked."""
         if size < LARGE_BYTES:
-            if self._bundle.is_open and self._bundle.put(pieces, size):
+            if self._bundle.is_open and self._bundle is not self._lent and self._bundle.put(pieces, size):
                 return self._bundle
             self._let_go()
-            self._bundle = self._open()
+            self._open()
             if self._bundle.put(pieces, size):
                 return self._bundle
         self._let_go()
@@ -112,22 +153,33 @@ class LogChannelOutlet:
         self._ledger.watch(self._bundle.draft)
         return self._bundle
 
-    def _open(self) -> Bundle:
-        """A new bundle, to be sent with its first batch. It ends where its segment will."""
-        entered = self._ledger.entered_bytes
-        # Where the last segment begins, as far as is known by now.
-        begins = max(self._begins, self._ledger.segment_begins)
-        if entered - begins >= self._segment_bytes:
-            self._begins = begins = entered
-        offset = entered - begins
+    def _open(self) -> None:
+        """A new bundle, to be sent with its first batch."""
         try:
-            bundle = self._stages.begin(offset, self._segment_bytes - offset)
+            bundle = self._stages.begin(*self._place())
         except OSError:
             # No memory is to be had, and a call must not fail for it: each batch stays where it is.
             bundle = Bundle.carrying(())
+        self._begin(bundle)
+
+    def _place(self) -> tuple[int, int]:
+        """Where in its segment the next bundle is expected to begin, and its room: it ends with that."""
+        entered = self._ledger.entered_bytes
+        # Where the last segment begins, as far as is known by now: what was foretold counts only where it may
+        # still come true. Once wrong it would stay so.
+        begins = self._ledger.segment_begins
+        if self._begins - begins >= self._segment_bytes:
+            begins = self._begins
+        if entered - begins >= self._segment_bytes:
+            self._begins = begins = entered
+        return entered - begins, self._segment_bytes - (entered - begins)
+
+    def _begin(self, bundle: Bundle) -> None:
+        """From now on it is the one that is added to."""
+        self._stages.headroom -= self._stages.headroom // 8
+        self._bundle = bundle
         self._ledger.watch(bundle.draft)
         self.draft = bundle.draft if self._sample_rate >= 1.0 and bundle.stage is not None else None
-        return bundle
 
     def _let_go(self) -> None:
         """Add nothing more to the bundle: what comes now is sent after it."""

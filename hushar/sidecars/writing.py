@@ -34,8 +34,10 @@ from hushar.timer import Timer, make_timer
 
 logger = logging.getLogger(__name__)
 
-WRITE_BYTES = 2 * BUNDLE_BYTES
+WRITE_BYTES = BUNDLE_BYTES
 """With so many in hand no more is taken from the channel; they count as in it until they are written."""
+RESTED_BYTES = 2 * BUNDLE_BYTES
+"""The same after a rest, which a disk has that is much faster than records come."""
 SPARE = 16
 """A batch that fills a segment goes whole into it if it is no larger than such a part of one: what is cut
 into records must be copied."""
@@ -141,10 +143,12 @@ class LogWorker:
             first = await self._first_of(channel)
             if first is not None:
                 waiting.append(first)
+                most = WRITE_BYTES
                 if not first.spooled and self._gathering.rests():
                     await self._rest()
+                    most = RESTED_BYTES
                 size = first.size_bytes
-                while size < WRITE_BYTES:
+                while size < most:
                     waiting.append(channel.receive_nowait())
                     size += waiting[-1].size_bytes
         except trio.WouldBlock:

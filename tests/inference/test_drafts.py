@@ -7,10 +7,12 @@ from random import Random
 import pytest
 import trio
 import trio.testing
+from trio.from_thread import run_sync as in_the_loop
 
 from hushar.drafts import Draft, ReadableDraft
 from hushar.inference import splice
 from hushar.proto import structs_pb2 as pb
+from hushar.records import LogBatch
 from hushar.sidecars import bundles
 from hushar.sidecars.ledger import DropReason, Ledger
 from hushar.sidecars.log import LogSidecar
@@ -43,6 +45,12 @@ class Log:
     @property
     def draft(self):
         return self.outlet.draft
+
+    def lend(self, size_bytes):
+        return self.outlet.lend(size_bytes)
+
+    def settle(self):
+        self.outlet.settle()
 
     def __call__(self, batch):
         self.brought.append(batch.records)
@@ -132,7 +140,7 @@ def works(monkeypatch):
 
 
 class TestWhose:
-    """A draft is the event loop's thread's."""
+    """A draft is the event loop's thread's, or the one thread's that it is lent to."""
 
     def test_at_once_the_scorer_gets_it(self, make, works, call):
         stage = make()
@@ -152,15 +160,105 @@ class TestWhose:
         assert stage.log.brought == []
         assert stage.log.ids() == ["first", *"012345"]
 
-    async def test_in_a_thread_it_does_not(self, make, works, call):
+    async def test_in_a_thread_it_is_lent(self, make, works, call):
         stage = make(offload="always", first=False)
+        seen, draft = works(stage), stage.log.draft
+        for number, own in enumerate("abc"):
+            one = call(float(number), request_id=own)
+            stage.batcher.submit([one])
+            await stage.until(lambda one=one: one.done)
+        assert [work.draft for work in seen] == [draft] * 3
+        assert stage.log.brought == [(draft,)]
+        assert stage.log.ids() == ["a", "b", "c"]
+
+    async def test_several_threads_at_once_have_none(self, make, works, call):
+        stage = make(offload="always", first=False, concurrency=2)
         seen = works(stage)
+        calls = [call(1.0, request_id=own) for own in "ab"]
+        for each in calls:
+            stage.batcher.submit([each])
+        await stage.until(lambda: all(each.done for each in calls))
+        assert {work.draft for work in seen} == {None}
+        assert sorted(stage.log.ids()) == ["a", "b"]
+
+    async def test_the_worker_may_take_what_is_lent(self, make, call):
+        """And give its memory back: nobody else gets it before the thread is done."""
+        stage = make(offload="always", first=False)
+        log, stages = stage.log, stage.log.outlet._stages
+        one, two = call(1.0, request_id="a"), call(2.0, request_id="b")
+        stage.batcher.submit([one])
+        await stage.until(lambda: one.done)
+        given_back = []
+
+        def meanwhile():
+            log.take()
+            given_back.append(log.bundles[0].stage)
+            stages.give_back(log.bundles[0].stage)
+            other = stages.begin(0, MUCH)
+            assert other.stage is not given_back[0]
+            other.draft.memory[:] = bytes(len(other.draft.memory))
+            stages.give_back(other.stage)
+
+        stage.runtime.meanwhile = lambda: in_the_loop(meanwhile)
+        stage.batcher.submit([two])
+        await stage.until(lambda: two.done)
+        assert log.ids() == ["a", "b"]
+        assert [bundle.draft.batches for bundle in log.bundles] == [1, 1]
+        assert log.bundles[1].stage is given_back[0]
+
+    async def test_others_records_go_elsewhere_meanwhile(self, make, call):
+        """As those of a large call whose last slice is done."""
+        stage = make(offload="always", first=False)
+        batch = pb.InferenceLogBatch(request_id="other")
+        other = pb.InferenceLogs(inferenceLogBatches=[batch]).SerializeToString()
+        stage.runtime.meanwhile = lambda: in_the_loop(stage.log, LogBatch((other,)))
+        calls = [call(1.0, request_id="a"), call(2.0, request_id="b")]
+        for each in calls:
+            stage.batcher.submit([each])
+            await stage.until(lambda each=each: each.done)
+            stage.runtime.meanwhile = lambda: None
+        assert stage.log.ids() == ["other", "a", "b"]
+
+    async def test_memory_is_not_shared_behind_what_is_lent(self, make, call):
+        stages = bundles.Stages()
+        # As many in use as there are before memory is shared.
+        held = [stages.begin(0, MUCH) for _ in range(4)]
+        for bundle in held[:-1]:
+            bundle.draft.book(0, len(bundle.draft.memory) - bundle.draft.at)
+        stage = make(Log(stages=stages), offload="always", first=False)
+        lent = stage.log.outlet._bundle
+        shared = []
+
+        def meanwhile():
+            stage.log.take()
+            shared.append(stages.begin(0, MUCH).stage)
+
+        stage.runtime.meanwhile = lambda: in_the_loop(meanwhile)
         one = call(1.0, request_id="a")
         stage.batcher.submit([one])
         await stage.until(lambda: one.done)
-        assert [work.draft for work in seen] == [None]
+        assert shared[0] is not lent.stage
+
+    async def test_where_there_is_no_room_for_a_large_batch_a_new_bundle_begins(self, make, works, call):
+        stage = make(offload="always", first=False)
+        seen, long = works(stage), "r" * 3_000_000
+        ids = [f"{number}{long}" for number in range(4)]
+        for own in ids:
+            one = call(1.0, request_id=own)
+            stage.batcher.submit([one])
+            await stage.until(lambda one=one: one.done)
+        assert None not in [work.draft for work in seen]
+        assert bytes not in [type(piece) for records in stage.log.brought for piece in records]
+        assert stage.log.ids() == ids
+        assert [bundle.draft.batches for bundle in stage.log.bundles] == [2, 2]
+
+    async def test_what_fits_in_no_memory_is_bytes(self, make, works, call):
+        stage = make(offload="always", first=False)
+        one = call(1.0, request_id="r" * 9_000_000)
+        stage.batcher.submit([one])
+        await stage.until(lambda: one.done)
         assert [[type(piece) for piece in records] for records in stage.log.brought] == [[bytes]]
-        assert stage.log.ids() == ["a"]
+        assert stage.log.ids() == [one.response.request_id]
 
     @pytest.mark.parametrize("drafting", ["nobody", "a sampled log"])
     def test_where_there_are_none_all_records_are_bytes(self, make, works, call, drafting):

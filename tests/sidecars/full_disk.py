@@ -54,7 +54,8 @@ async def main(directory: Path, compression: str, rotate_bytes: int) -> dict[str
         workers=2, rotate_bytes=rotate_bytes, spool_min_free_bytes=0, compression=compression,
         retry_min_seconds=0.01, retry_max_seconds=0.05, drain_seconds=60,
     )  # fmt: skip
-    sidecar = LogSidecar(settings, sink, directory / "spool", instance="full")
+    # Several writes before the disk is full.
+    sidecar = LogSidecar(settings, sink, directory / "spool", instance="full", gather_seconds=0.02)
     noise = Random(3)
     async with trio.open_nursery() as nursery:
         await nursery.start(sidecar.run)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import trio
 
-from hushar.sidecars.gathering import GATHER_SECONDS, GATHERING_BYTES, RESTLESS, Gathering
+from hushar.sidecars.gathering import GATHER_SECONDS, GATHERING_BYTES, Gathering
 
 MIB = 2**20
 
@@ -51,13 +51,23 @@ async def test_a_disk_with_time_to_rest_does_so_whatever_it_began_with(autojump_
     assert len(sizes) < 1.5 / GATHER_SECONDS
 
 
-async def test_a_disk_that_can_hardly_keep_up_rests_now_and_then_only(autojump_clock):
-    channel = Channel(700e6)
+@pytest.mark.parametrize(("rate", "speed"), [(500e6, 1.5e9), (700e6, 1.2e9), (900e6, 1.2e9)])
+async def test_a_disk_that_keeps_up_writes_neither_little_nor_late(autojump_clock, rate, speed):
+    channel = Channel(rate)
     gathering = Gathering(channel, GATHERING_BYTES, GATHER_SECONDS)
     await trio.sleep(0.0001)
-    sizes, highest = await writes(channel, gathering, seconds=2, fixed=0.001, speed=1.2e9)
-    assert len(sizes) > 2 * RESTLESS
+    sizes, highest = await writes(channel, gathering, seconds=2, fixed=0.001, speed=speed, most=8 * MIB)
+    assert sum(sizes) / len(sizes) > 2 * MIB
     assert highest < GATHERING_BYTES // 3
+
+
+async def test_a_disk_that_does_not_keep_up_never_rests(autojump_clock):
+    channel = Channel(1e9)
+    gathering = Gathering(channel, GATHERING_BYTES, GATHER_SECONDS)
+    await trio.sleep(0.0001)
+    sizes, _ = await writes(channel, gathering, seconds=1, fixed=0.001, speed=1e9, most=8 * MIB)
+    # All but what it rested before it was known as slow, and what a write costs whatever its size.
+    assert sum(sizes) > 0.85e9
 
 
 async def test_after_a_pause_nothing_gathers(autojump_clock):

@@ -199,6 +199,75 @@ class TestDrafts:
         assert door.received() == [b"late"]
         assert door.ledger.queued_bytes == 5
 
+    @pytest.mark.parametrize("given_back", [False, True])
+    async def test_what_was_spliced_behind_a_bundle_that_is_taken_stays_there(self, given_back):
+        stages = Stages()
+        door = LogDoor(stages=stages)
+        assert door.outlet(LogBatch((b"a",)))
+        bundle = door.take()
+        late = door.draft(b"late")
+        if given_back:
+            stages.give_back(bundle.stage)
+        assert door.outlet(LogBatch((late,), None, 1))
+        assert door.draft(b"later").take(1)
+        behind = door.take()
+        assert batches_of(behind) == [b"late", b"later"]
+        assert (behind.stage, behind.draft.begin) == (bundle.stage, bundle.draft.at)
+        # Whoever comes next has other memory, until it is given back.
+        assert stages.begin(0, 1000).stage is not bundle.stage
+        if not given_back:
+            stages.give_back(bundle.stage)
+        assert stages.begin(0, 1000).stage is not bundle.stage
+        stages.give_back(behind.stage)
+        assert stages.begin(0, 1000).stage is bundle.stage
+
+    async def test_where_a_segment_ends_it_is_copied_to_where_a_block_begins(self):
+        door = LogDoor(queue_bytes=2**20, segment_bytes=3)
+        assert door.outlet(LogBatch((door.draft(b"ab"),), None, 1))
+        bundle = door.take()
+        assert door.outlet(LogBatch((door.draft(b"cd"),), None, 1))
+        assert door.outlet(LogBatch((door.draft(b"ef"),), None, 1))
+        bundles = [bundle, door.take(), door.take()]
+        assert [batches_of(each) for each in bundles] == [[b"ab"], [b"cd"], [b"ef"]]
+        assert [each.draft.begin % BLOCK_BYTES for each in bundles] == [0, 2, 0]
+
+    async def test_what_was_foretold_of_a_segment_gives_way_to_what_is_known(self, monkeypatch):
+        known = [0]
+        monkeypatch.setattr(Ledger, "segment_begins", property(lambda _: known[-1]))
+        door = LogDoor(queue_bytes=2**20, segment_bytes=10_000)
+        found = []
+        # A segment was closed early: the one that was thought to begin at 12,000 did so at 11,000.
+        for begins in (0, 0, 0, 11_000, 11_000, 11_000):
+            known.append(begins)
+            assert door.outlet(LogBatch((bytes(6000),)))
+            found.append(door.take().draft.begin % BLOCK_BYTES)
+        offsets = (0, 6000, 0, 18_000 - 11_000, 0, 6000)
+        assert found == [offset % BLOCK_BYTES for offset in offsets]
+
+    async def test_where_batches_are_large_a_bundle_ends_before_the_next_would_not_fit(self):
+        door = LogDoor(queue_bytes=2**30)
+        batches = [bytes([at]) * 1_000_000 for at in range(30)]
+        copied = []
+        for at, batch in enumerate(batches):
+            draft = door.outlet.draft
+            if len(draft.memory) - draft.at < len(batch):
+                copied.append(at)
+                assert door.outlet(LogBatch((batch,)))
+            elif not door.draft(batch).take(1):
+                assert door.outlet(LogBatch((draft,), None, 1))
+        bundles = [door.take() for _ in range(door.receive.statistics().current_buffer_used)]
+        assert [batch for each in bundles for batch in batches_of(each)] == batches
+        # In the first one, when it was not known yet how large they are.
+        assert copied == [8]
+
+    async def test_what_is_lent_is_lent_once(self):
+        door = LogDoor()
+        draft = door.outlet.lend(100)
+        assert draft is door.outlet.draft
+        assert door.outlet.lend(100) is None
+        door.outlet.settle()
+        assert door.outlet.lend(100) is draft
+
     async def test_takes_no_more_than_the_channel_may_hold(self):
         door = LogDoor(queue_bytes=10)
         assert door.outlet(LogBatch((b"x" * 6,)))

@@ -60,8 +60,8 @@ class TestAppending:
     async def test_much_at_once_does_not_wait_for_more(self, autojump_clock, bench, record, monkeypatch):
         """Or the gathering would bound what can be logged in a second."""
         monkeypatch.setattr(gathering, "LITTLE_BYTES", 1000)
-        bench.gather_seconds = 10.0
-        async with bench.running(bench.sidecar()) as sidecar:
+        bench.gather_seconds = 10.0 * gathering.GATHERING_BYTES / 16_000
+        async with bench.running(bench.sidecar(queue_bytes=16_000)) as sidecar:
             sidecar.outlet(LogBatch((record("first"),)))
             await wait_all_tasks_blocked()
             begun, told = trio.current_time(), []
@@ -96,10 +96,10 @@ class TestAppending:
     async def test_a_disk_that_can_hardly_keep_up_does_not_rest(
         self, autojump_clock, bench, record, monkeypatch
     ):
-        """More than a quarter of what it writes comes while it does."""
+        """More than a quarter of what it writes comes while it does, and much of the channel is full."""
         monkeypatch.setattr(gathering, "LITTLE_BYTES", 100)
-        bench.gather_seconds = 10.0
-        async with bench.running(bench.sidecar()) as sidecar:
+        bench.gather_seconds = 10.0 * gathering.GATHERING_BYTES / 16_000
+        async with bench.running(bench.sidecar(queue_bytes=16_000)) as sidecar:
             for padding, waits in ((4000, False), (900, True), (1500, False), (2000, False)):
                 # As if the one before had been written until now.
                 sidecar.outlet(LogBatch((record("x", padding=padding),)))
