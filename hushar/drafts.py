@@ -11,7 +11,7 @@ from bisect import bisect_left
 
 from hushar.records import Records
 
-__all__ = ["Draft", "ReadableDraft"]
+__all__ = ["Draft", "NoDrafts", "ReadableDraft"]
 
 
 class ReadableDraft:
@@ -90,6 +90,18 @@ class ReadableDraft:
     def _check(self, first: int, stop: int) -> None:
         if not 0 <= first < stop <= len(self._ends):
             raise IndexError(f"batches {first} to {stop} of {len(self._ends)}")
+
+
+class NoDrafts:
+    """`hushar.records.Drafting` where nothing is logged, or records are not wanted in the log's memory."""
+
+    draft = None
+
+    def lend(self, size_bytes: int) -> None:
+        """None is lent."""
+
+    def settle(self) -> None:
+        """None was."""
 
 
 try:

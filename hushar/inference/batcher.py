@@ -20,7 +20,7 @@ from functools import partial
 
 import trio
 
-from hushar.drafts import Draft
+from hushar.drafts import Draft, NoDrafts
 from hushar.errors import InvalidRequest, ModelFailed, Overloaded, RequestError
 from hushar.inference.admission import BYTES, ROWS, SECONDS, Admission, BatcherLimits
 from hushar.inference.answering import CANCELLED, Answering
@@ -78,7 +78,7 @@ class Batcher:
         self._scorer = scorer
         self._limits = limits
         self._answering = answering
-        self._drafting = answering.drafting
+        self._drafting = answering.drafting or NoDrafts()
         self._concurrency = concurrency
         self._clock = clock
         self._pace = Pace(limits.max_rows, concurrency)
@@ -208,7 +208,7 @@ class Batcher:
                 earliest=earliest,
             )
         self._begin(batch)
-        self._end(batch, *self._score(batch, self._draft), arrived)
+        self._end(batch, *self._score(batch, self._drafting.draft), arrived)
 
     def _take_in(self, arrival: Arrival) -> None:
         """Let calls into the queue, or refuse them."""
@@ -314,10 +314,10 @@ class Batcher:
             draft = self._lend(batch)
             scored, seconds = await self._threads.run(partial(self._score, batch, draft))
             # Not where the server ends meanwhile: then the thread still writes.
-            if self._drafting is not None and draft is not None:
+            if draft is not None:
                 self._drafting.settle()
         else:
-            scored, seconds = self._score(batch, self._draft)
+            scored, seconds = self._score(batch, self._drafting.draft)
         self._end(batch, scored, seconds, taken)
         return seconds
 
@@ -328,13 +328,9 @@ class Batcher:
         if batch.earliest < math.inf:
             batch.begun = self._clock()
 
-    @property
-    def _draft(self) -> Draft | None:
-        return self._drafting.draft if self._drafting is not None else None
-
     def _lend(self, batch: Batch) -> Draft | None:
         """A draft for a thread. Where several are at work at once, their records are bytes."""
-        if self._drafting is None or self._concurrency > 1:
+        if self._concurrency > 1:
             return None
         size = sum(map(len, batch.messages)) + RECORD_BYTES * (batch.total_calls + batch.total_rows)
         return self._drafting.lend(size)

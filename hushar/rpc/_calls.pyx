@@ -2,8 +2,8 @@
 """The compiled twin of what every call passes through at the server: state, the way in, the way out.
 
 `CallState` is that of streams.py, `EngineState` that of engine_state.py, with their fields in C;
-`reply_at_once`, `reply_all`, `fail_all` and `take_complete` are those of fast_ways.py. `take_calls` does what the loop of
-the engine does with the frames of usual calls, and leaves everything else to it.
+`reply_at_once`, `reply_all`, `fail_all` and `take_complete` are those of fast_ways.py. `take_calls` does what the
+loop of the engine does with the frames of usual calls, and leaves everything else to it.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -813,6 +813,7 @@ cdef int _fail(
     clock = context.clock
     cdef double now = engine._now if clock is None else clock()
     cdef list closed = []
+    cdef list failed = []
     cdef object route = None
     cdef double started = 0
     cdef Py_ssize_t alike = 0
@@ -820,7 +821,7 @@ cdef int _fail(
         call = <CallState>calls[at]
         if call.head.route is not route or call.started != started:
             if alike:
-                context.count_failed(route, code, now - started, alike)
+                failed.append((route, now - started, alike))
             route, started, alike = call.head.route, call.started, 0
         alike += 1
         call.held = 0
@@ -830,11 +831,13 @@ cdef int _fail(
         call.message, call.reader, call._request = b"", None, None
         closed.append(call.id)
         del engine._streams[call.id]
-    context.count_failed(route, code, now - started, alike)
+    failed.append((route, now - started, alike))
     engine._recently_closed.extend(closed)
     if not engine.dirty:
         engine.dirty = True
         engine._on_output()
+    for route, seconds, number in failed:
+        context.count_failed(route, code, seconds, number)
     return 0
 
 
@@ -846,6 +849,7 @@ def fail_all(object calls, object status, object trailing=None):
     cdef EngineState engine
     cdef object context = None
     cdef object block = None
+    cdef bint is_ok = status.status_code is OK
     while at < len(ours):
         count = 0
         if isinstance(ours[at], CallState):
@@ -853,7 +857,7 @@ def fail_all(object calls, object status, object trailing=None):
             if engine is not None and engine._fast_bytes >= 0:
                 if engine.context is not context:
                     context = engine.context
-                    block = None if context.after else context.refusal(status, trailing)
+                    block = None if context.after or is_ok else context.refusal(status, trailing)
                 if block is not None and PyBytes_GET_SIZE(<bytes?>block) <= LONGEST_BLOCK:
                     count = _run_to_fail(engine, ours, at, trailing)
         if count:

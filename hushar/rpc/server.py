@@ -105,8 +105,8 @@ class Server(purerpc.Server):  # type: ignore[misc]  # purerpc is untyped
         self._before: list[Before] = []
         self._after: list[After] = []
         self.on_failure: OnFailure | None = None
-        """Told of each call that ends with another status than OK; set before `serve_async`. A plain function
-        that raises nothing."""
+        """Told of calls that end with another status than OK, of several at once where they end together; set
+        before `serve_async`. A plain function that raises nothing."""
         self._driver: Driver | None = None
         self._draining = trio.Event()
         self._calls: trio.Nursery | None = None

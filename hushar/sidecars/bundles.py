@@ -55,8 +55,7 @@ class Stages:
         stage, behind = self._take()
         # As far into a block as in the file: then it can be written from where it is.
         begin = behind + (offset - behind) % BLOCK_BYTES
-        self._in_use += not stage.bundles
-        stage.bundles += 1
+        self._hold(stage)
         return self._place(stage, begin, room)
 
     def _take(self) -> tuple[Memory, int]:
@@ -90,14 +89,18 @@ class Stages:
         stage = bundle.stage
         if stage is None or self._last is not bundle:
             return None
+        self._hold(stage)
+        behind = self._place(stage, bundle.draft.at, room)
+        behind.draft.size = bundle.draft.size
+        return behind
+
+    def _hold(self, stage: Memory) -> None:
+        """One more reads or writes in it: until that gives it back it is nobody else's."""
         if stage in self._free:
             self._free.remove(stage)
             self._spare = min(self._spare, len(self._free))
         self._in_use += not stage.bundles
         stage.bundles += 1
-        behind = self._place(stage, bundle.draft.at, room)
-        behind.draft.size = bundle.draft.size
-        return behind
 
     def _place(self, stage: Memory, begin: int, room: int) -> "Bundle":
         full_at = max(begin + 1, min(begin + room, len(stage.view) - self.headroom))
@@ -108,7 +111,7 @@ class Stages:
         """A thread may write behind the end of the last bundle in it, whatever becomes of that, until
         `settle`."""
         stage.lent = True
-        stage.bundles += 1
+        self._hold(stage)
 
     def settle(self, stage: Memory) -> None:
         """It has done so."""

@@ -11,9 +11,12 @@ from typing import Final
 import trio
 
 from hushar.sidecars.ledger import Ledger
+from hushar.timer import Timer
 
 GATHER_SECONDS: Final = 0.1
 """How long records gather after the write before, at most."""
+LOOK_SECONDS: Final = 0.05
+"""How long a worker rests before it looks how fast records come: they may come much faster than before."""
 GATHERING_BYTES: Final = 64 * 1024 * 1024
 """A channel with less room is written so much sooner."""
 LITTLE_BYTES = 256 * 1024
@@ -60,6 +63,15 @@ class Gathering:
         is_fast = queued < LITTLE_BYTES or queued * QUARTER < self._taken_bytes
         self._share = QUARTER if is_fast else EIGHTH
         return is_fast or queued < self._queue_bytes // SIXTEENTH
+
+    async def rest(self, timer: Timer | None, latest: float) -> None:
+        """Wait while records gather, but not beyond `latest`, by trio's clock. `timer`: for this alone."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while (seconds := min(self.until, latest) - trio.current_time()) > 0:
+            if timer is None:
+                await trio.sleep(min(seconds, LOOK_SECONDS))
+            else:
+                await timer.sleep(min(seconds, LOOK_SECONDS))
 
     def written(self, size_bytes: int, seconds: float) -> None:
         """The disk has taken so much in that time."""

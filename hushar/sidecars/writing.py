@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 WRITE_BYTES = BUNDLE_BYTES
 """With so many in hand no more is taken from the channel; they count as in it until they are written."""
 RESTED_BYTES = 2 * BUNDLE_BYTES
-"""The same after a rest, which a disk has that is much faster than records come."""
+"""The same after a rest, which a disk has that keeps up."""
 SPARE = 16
 """A batch that fills a segment goes whole into it if it is no larger than such a part of one: what is cut
 into records must be copied."""
@@ -114,11 +114,11 @@ class LogWorker:
             raise
         finally:
             # In this order: whatever becomes of the one, there is no thread left over.
-            if self._timer is not None:
-                self._timer.close()
             if self._pen is not None:
                 self._pen.close()
             self._writer.abandon()
+            if self._timer is not None:
+                self._timer.close()
 
     def _crashed(self, error: Exception) -> None:
         """Put the books right after a mistake that came in the middle of something.
@@ -145,7 +145,8 @@ class LogWorker:
                 waiting.append(first)
                 most = WRITE_BYTES
                 if not first.spooled and self._gathering.rests():
-                    await self._rest()
+                    # Not for longer than the segment may stay open.
+                    await self._gathering.rest(self._timer, self._rotate_at)
                     most = RESTED_BYTES
                 size = first.size_bytes
                 while size < most:
@@ -175,16 +176,6 @@ class LogWorker:
             with trio.move_on_at(min(self._rotate_at, idle_at)):
                 return await channel.receive()
         return None
-
-    async def _rest(self) -> None:
-        """Records gather, but not for longer than their segment may stay open."""
-        seconds = min(self._gathering.until, self._rotate_at) - trio.current_time()
-        if seconds <= 0:
-            await trio.lowlevel.checkpoint()
-        elif self._timer is None:
-            await trio.sleep(seconds)
-        else:
-            await self._timer.sleep(seconds)
 
     async def _append(self, waiting: Sequence[Bundle]) -> None:
         """Append all records, a segment's rest at a time; tell of each batch once all of it is in."""

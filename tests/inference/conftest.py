@@ -163,9 +163,10 @@ class Out:
     metrics: list = dataclasses.field(default_factory=list)
     logged: list = dataclasses.field(default_factory=list)
     replied: list = dataclasses.field(default_factory=list)
+    refused: list = dataclasses.field(default_factory=list)
 
-    @staticmethod
-    def refuse(calls, error):
+    def refuse(self, calls, error):
+        self.refused.append((len(calls), error))
         for call in calls:
             call.fail(error)
 

@@ -607,6 +607,15 @@ class TestOverload:
         await stage.rest()
         assert len(large.scores) == 20
 
+    async def test_those_that_come_together_are_refused_together(self, make_stage, call):
+        stage = make_stage(max_queue_rows=2, max_call_rows=3)
+        calls = [call(1.0), call(1.0), call(1.0), call(*[1.0] * 4), call(1.0, 1.0), call(1.0)]
+        stage.queue(*calls)
+        kinds = [(number, type(error)) for number, error in stage.out.refused]
+        assert kinds == [(3, Overloaded), (1, InvalidRequest)]
+        assert stage.out.failed == {"RESOURCE_EXHAUSTED": 3, "INVALID_ARGUMENT": 1}
+        assert stage.batcher.statistics().shed["queue_rows"] == 3
+
     async def test_calls_without_rows_cannot_fill_the_memory(self, make_stage, call):
         stage = make_stage(max_queue_rows=3)
         calls = [call() for _ in range(5)]

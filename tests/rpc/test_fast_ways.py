@@ -539,10 +539,19 @@ class TestFailAll:
         assert seconds == [7.0, 7.0, 5.0]
         assert list(talk.context.failed.values()) == [3]
 
-    def test_a_text_that_fits_no_frame(self, wire, ways, way):
+    def test_an_end_that_is_no_failure(self, wire, ways, way):
+        told = []
+        talk = wire.Talk()
+        talk.context.on_failure = lambda *failed: told.append(failed)
+        talk.say(wire.call(1), wire.call(3))
+        ways.fail_all(talk.calls(), Status(StatusCode.OK))
+        assert [str(one) for one in talk.hear()] == ["headers 1 200/0 end", "headers 3 200/0 end"]
+        assert (told, list(talk.context.answered.values()), talk.context.failed) == ([], [2], {})
+
+    def test_metadata_that_fits_no_frame(self, wire, ways, way):
         talk = wire.Talk()
         talk.say(wire.call(1), wire.call(3))
-        ways.fail_all(talk.calls(), Status(StatusCode.INTERNAL, "x" * 20_000))
+        ways.fail_all(talk.calls(), EXHAUSTED, [(b"x-t", b"v" * 20_000)])
         assert [(one.stream, one.ends) for one in talk.hear() if one.kind == "HEADERS"] == [
             (1, True),
             (3, True),

@@ -69,6 +69,34 @@ class TestStages:
             stages.give_back(bundle.stage)
         return {id(bundle.stage): bundle.stage for bundle in bundles}
 
+    def test_what_is_lent_is_nobody_elses_also_if_it_was_given_back_before(self):
+        stages = Stages()
+        bundle = stages.begin(0, PLENTY)
+        stages.give_back(bundle.stage)
+        stages.lend(bundle.stage)
+        others = [stages.begin(0, PLENTY) for _ in range(2)]
+        assert bundle.stage not in [other.stage for other in others]
+        stages.settle(bundle.stage)
+        begun = [stages.begin(0, PLENTY).stage for _ in range(2)]
+        assert begun.count(bundle.stage) == 1
+        assert (stages._in_use, stages._free) == (4, [])
+
+    def test_what_goes_on_is_nobody_elses(self):
+        stages = Stages()
+        bundle = stages.begin(0, PLENTY)
+        stages.give_back(bundle.stage)
+        behind = stages.go_on(bundle, PLENTY)
+        assert stages.begin(0, PLENTY).stage is not bundle.stage
+        stages.give_back(behind.stage)
+        assert (stages._in_use, stages._free) == (1, [bundle.stage])
+
+    def test_only_the_last_one_goes_on(self):
+        stages = Stages()
+        first, last = stages.begin(0, PLENTY), stages.begin(0, PLENTY)
+        assert stages.go_on(first, PLENTY) is None
+        assert stages.go_on(Bundle.carrying([b"x"]), PLENTY) is None
+        assert stages.go_on(last, PLENTY).stage is last.stage
+
     def test_little_is_kept_where_nothing_has_come_for_long(self):
         stages = Stages(8 * BUNDLE_BYTES)
         old = self.used(stages, 6)

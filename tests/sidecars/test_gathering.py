@@ -58,7 +58,8 @@ async def test_a_disk_that_keeps_up_writes_neither_little_nor_late(autojump_cloc
     await trio.sleep(0.0001)
     sizes, highest = await writes(channel, gathering, seconds=2, fixed=0.001, speed=speed, most=8 * MIB)
     assert sum(sizes) / len(sizes) > 2 * MIB
-    assert highest < GATHERING_BYTES // 3
+    # It does not gather as much as a fast one may.
+    assert highest < GATHERING_BYTES // 5
 
 
 async def test_a_disk_that_does_not_keep_up_never_rests(autojump_clock):
@@ -66,6 +67,7 @@ async def test_a_disk_that_does_not_keep_up_never_rests(autojump_clock):
     gathering = Gathering(channel, GATHERING_BYTES, GATHER_SECONDS)
     await trio.sleep(0.0001)
     sizes, _ = await writes(channel, gathering, seconds=1, fixed=0.001, speed=1e9, most=8 * MIB)
+    assert not gathering.rests()
     # All but what it rested before it was known as slow, and what a write costs whatever its size.
     assert sum(sizes) > 0.85e9
 

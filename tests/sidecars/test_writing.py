@@ -91,7 +91,18 @@ class TestAppending:
                 sidecar.outlet(LogBatch((record("a", padding=size),)))
                 await wait_all_tasks_blocked()
             assert writes[0] == begun
-            assert at - 0.5 <= writes[1] - begun <= at
+            assert at - 0.5 <= writes[1] - begun <= at + gathering.LOOK_SECONDS + 1e-6
+
+    async def test_a_rest_ends_sooner_where_much_more_comes_than_before(self, autojump_clock, bench, record):
+        bench.gather_seconds = 10.0
+        async with bench.running(bench.sidecar(rotate_bytes=2**30)) as sidecar:
+            for name in ("first", "then"):
+                sidecar.outlet(LogBatch((record(name),)))
+                await wait_all_tasks_blocked()
+            assert sidecar.statistics().queued_bytes > 0
+            sidecar.outlet(LogBatch((record("much", padding=17 * 2**20),)))
+            await trio.sleep(1.1 * gathering.LOOK_SECONDS)
+            assert sidecar.statistics().queued_bytes == 0
 
     async def test_a_disk_that_can_hardly_keep_up_does_not_rest(
         self, autojump_clock, bench, record, monkeypatch
