@@ -639,6 +639,34 @@ class TestSidecar:
             assert [list(row.scores)[1:] for row in rows] == [[score] for score in each.scores]
         assert 100 < len(answered) < len(calls)
 
+    async def test_memory_that_is_used_again_and_again_keeps_every_record(
+        self, make_stage, implementation, call, tmp_path, monkeypatch
+    ):
+        """Taken, written and given back while a thread puts records behind what was there."""
+        monkeypatch.setattr(bundles, "BUNDLE_BYTES", 2**16)
+        random, sink = Random(5), MemoryLogSink()
+        settings = LogSettings(spool_min_free_bytes=0, fsync="never")
+        sidecar = LogSidecar(
+            settings, sink, tmp_path / "spool", instance="t", random=Random(7), gather_seconds=0.001
+        )
+        log = sidecar.outlet
+        stage = make_stage(logged=True, splice=implementation, outlet=log, drafting=log, offload="always")
+        calls = []
+        async with trio.open_nursery() as nursery:
+            await nursery.start(sidecar.run)
+            async with trio.open_nursery() as serving:
+                await serving.start(stage.batcher.run)
+                for number in range(300):
+                    calls.append(call(1.0, request_id=f"{number}:" + "r" * random.choice([10, 9000, 24_000])))
+                    stage.batcher.submit(calls[-1:])
+                    await trio.sleep(random.choice([0, 0, 0.004]))
+                with trio.fail_after(30):
+                    while not all(each.over for each in calls):  # noqa: ASYNC110 - it has no event
+                        await trio.sleep(0.001)
+                serving.cancel_scope.cancel()
+            sidecar.close()
+        assert [batch.request_id for batch in sink.batches] == [each.response.request_id for each in calls]
+
 
 def any_call(call, random, own):
     """Mostly an ordinary call; else one of those that fail."""
