@@ -24,7 +24,7 @@ REST_SHARE: Final = 0.05
 """Of the time that calls wait in the queue."""
 LEAST_REST_SECONDS: Final = 5e-4
 """A shorter rest costs more than it saves."""
-MOST_REST_SECONDS: Final = 5.5e-3
+MOST_REST_SECONDS: Final = 5e-3
 """Calls that come so much later come together, and are accepted or refused for a fraction of what each would
 cost alone."""
 
