@@ -102,9 +102,10 @@ class LogChannelOutlet:
             # Here would be no room for it, and what is scored in threads is large.
             self._let_go()
             self._open()
-        if self.draft is not None and self._bundle.stage is not None:
-            self._lent = self._bundle
-            self._stages.lend(self._bundle.stage)
+        if self.draft is None or self._bundle.stage is None:
+            return None
+        self._lent = self._bundle
+        self._stages.lend(self._bundle.stage)
         return self.draft
 
     def settle(self) -> None:
