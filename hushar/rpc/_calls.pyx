@@ -630,6 +630,35 @@ cdef unsigned char *_put_answer(
     return _put(to, trailing)
 
 
+cdef bytes _make_chunk(list calls, Py_ssize_t first, Py_ssize_t count, Py_ssize_t size):
+    """Room for what ends a run of calls; where there is no memory for it they are not over after all."""
+    cdef Py_ssize_t at
+    try:
+        return PyBytes_FromStringAndSize(NULL, size)
+    except MemoryError:
+        for at in range(first, first + count):
+            (<CallState>calls[at]).over = False
+        raise
+
+
+cdef int _give_back(EngineState engine, Py_ssize_t count, long long held) except -1:
+    """So many calls are over: what they held of the server's budget is free."""
+    engine._active = True
+    budget = engine.context.budget
+    budget.calls -= count
+    budget.bytes -= held
+    return 0
+
+
+cdef int _note_closed(EngineState engine, list closed) except -1:
+    """These streams are closed, and there is output to send."""
+    engine._recently_closed.extend(closed)
+    if not engine.dirty:
+        engine.dirty = True
+        engine._on_output()
+    return 0
+
+
 cdef Py_ssize_t _run(
     EngineState engine, list calls, list messages, Py_ssize_t first, long long *total
 ) except -1:
@@ -668,12 +697,7 @@ cdef int _answer(
     cdef CallState call
     cdef long long held = 0
     cdef Py_ssize_t at
-    try:
-        chunk = PyBytes_FromStringAndSize(NULL, size)
-    except MemoryError:
-        for at in range(first, first + count):
-            (<CallState>calls[at]).over = False
-        raise
+    cdef bytes chunk = _make_chunk(calls, first, count, size)
     cdef unsigned char *to = <unsigned char *>PyBytes_AS_STRING(chunk)
     for at in range(first, first + count):
         call = <CallState>calls[at]
@@ -682,10 +706,7 @@ cdef int _answer(
     engine._out.append(chunk)
     engine.send_window -= total
     engine._data_sent += count
-    engine._active = True
-    budget = context.budget
-    budget.calls -= count
-    budget.bytes -= held
+    _give_back(engine, count, held)
     cdef bint tells = bool(context.after)
     cdef list closed = []
     cdef object head = None
@@ -715,10 +736,7 @@ cdef int _answer(
             engine._lingering.add(call)
     if alike:
         context.count_answered(route, alike)
-    engine._recently_closed.extend(closed)
-    if not engine.dirty:
-        engine.dirty = True
-        engine._on_output()
+    _note_closed(engine, closed)
     return 0
 
 
@@ -793,12 +811,7 @@ cdef int _fail(
     cdef CallState call
     cdef long long held = 0
     cdef Py_ssize_t at
-    try:
-        chunk = PyBytes_FromStringAndSize(NULL, count * (FRAME_HEADER + size))
-    except MemoryError:
-        for at in range(first, first + count):
-            (<CallState>calls[at]).over = False
-        raise
+    cdef bytes chunk = _make_chunk(calls, first, count, count * (FRAME_HEADER + size))
     cdef unsigned char *to = <unsigned char *>PyBytes_AS_STRING(chunk)
     for at in range(first, first + count):
         call = <CallState>calls[at]
@@ -806,10 +819,7 @@ cdef int _fail(
         to = _put(to, block)
         held += call.held
     engine._out.append(chunk)
-    engine._active = True
-    budget = context.budget
-    budget.calls -= count
-    budget.bytes -= held
+    _give_back(engine, count, held)
     clock = context.clock
     cdef double now = engine._now if clock is None else clock()
     cdef list closed = []
@@ -832,10 +842,7 @@ cdef int _fail(
         closed.append(call.id)
         del engine._streams[call.id]
     failed.append((route, now - started, alike))
-    engine._recently_closed.extend(closed)
-    if not engine.dirty:
-        engine.dirty = True
-        engine._on_output()
+    _note_closed(engine, closed)
     for route, seconds, number in failed:
         context.count_failed(route, code, seconds, number)
     return 0
