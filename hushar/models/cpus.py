@@ -17,8 +17,16 @@ def available_cpus(root: Path = _ROOT) -> int:
     A quota that is no whole number is rounded down, since the thread above it would be the one that
     gets throttled. `root` is where `proc` and `sys` are looked for.
     """
-    affinity = len(os.sched_getaffinity(0))
-    return max(1, min([affinity, *(int(quota) for quota in _quotas(root))]))
+    return max(1, min([_affinity(), *(int(quota) for quota in _quotas(root))]))
+
+
+def _affinity() -> int:
+    """Where the system knows no affinity (macOS): all processors, or as many as Python was told."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    # Python 3.13 has the first.
+    count = getattr(os, "process_cpu_count", os.cpu_count)()
+    return 1 if count is None else int(count)
 
 
 def _quotas(root: Path) -> Iterator[float]:

@@ -57,6 +57,16 @@ def test_many_values_of_a_skewed_distribution():
         assert made.percentile(share) == pytest.approx(exact, rel=RELATIVE_ERROR)
 
 
+def test_each_percentile_is_the_one_of_its_name():
+    """Of 10,000 latencies those at the ranks 5000, 9000, 9900, 9990 and 9999 are like no other."""
+    made = Histogram()
+    made.add(np.arange(1.0, 12.0), np.array([4999, 1, 3999, 1, 899, 1, 89, 1, 8, 1, 1]))
+    assert made.count == 10_000
+    at = {name: made.percentile(share) for name, share in PERCENTILES.items()}
+    known = {"p50": 2.0, "p90": 4.0, "p99": 6.0, "p99.9": 8.0, "p99.99": 10.0}
+    assert at == pytest.approx(known, rel=RELATIVE_ERROR)
+
+
 def test_nothing_has_no_percentile():
     made = Histogram()
     assert (made.percentile(0.5), made.mean, made.least, made.greatest) == (None, None, None, None)

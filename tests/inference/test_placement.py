@@ -59,6 +59,15 @@ def test_between_the_two_bounds_nothing_changes():
     assert not measured.after(TO_LOOP_SECONDS / 2)
 
 
+@pytest.mark.parametrize("between", [1.1e-3, 1.9e-3])
+def test_what_takes_between_one_and_two_milliseconds_stays_where_it_is(between):
+    measured = Measured()
+    assert not measured.after(0.5e-3)
+    assert not measured.after(between)
+    assert measured.after(3e-3)
+    assert measured.after(between)
+
+
 def test_a_size_does_not_take_others_with_it():
     between = (TO_LOOP_SECONDS + TO_THREAD_SECONDS) / 2
     measured = Measured()

@@ -7,7 +7,7 @@ import pytest
 
 from hushar.models.cpus import available_cpus
 
-ALL = len(os.sched_getaffinity(0))
+ALL = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 V2_MOUNT = "31 23 0:28 {root} /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw"
 V1_MOUNTS = (
     "40 31 0:37 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory",
@@ -82,3 +82,28 @@ def test_a_group_outside_of_what_is_mounted_is_judged_by_the_mount_point(machine
 
 def test_a_hierarchy_that_is_not_mounted_limits_nothing(machine):
     assert available_cpus(machine("0::/app", ("no mount at all",), {})) == ALL
+
+
+class TestWithoutAffinity:
+    """macOS has none; nor has it control groups."""
+
+    @pytest.fixture(autouse=True)
+    def without(self, monkeypatch):
+        monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+        monkeypatch.delattr(os, "process_cpu_count", raising=False)
+
+    @pytest.mark.parametrize(("count", "cpus"), [(6, 6), (None, 1)])
+    def test_it_is_what_the_system_has(self, monkeypatch, tmp_path: Path, count: int | None, cpus: int):
+        monkeypatch.setattr(os, "cpu_count", lambda: count)
+        assert available_cpus(tmp_path) == cpus
+
+    def test_it_is_what_python_was_told(self, monkeypatch, tmp_path: Path):
+        """With `-X cpu_count=3`, from Python 3.13 on."""
+        monkeypatch.setattr(os, "cpu_count", lambda: 6)
+        monkeypatch.setattr(os, "process_cpu_count", lambda: 3, raising=False)
+        assert available_cpus(tmp_path) == 3
+
+    def test_a_quota_holds_all_the_same(self, monkeypatch, machine):
+        monkeypatch.setattr(os, "cpu_count", lambda: 6)
+        root = machine("0::/app", (V2_MOUNT,), {"sys/fs/cgroup/app/cpu.max": "200000 100000"})
+        assert available_cpus(root) == 2

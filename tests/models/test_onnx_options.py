@@ -1,5 +1,6 @@
 """The section `model` of the configuration, as onnxruntime gets it."""
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -95,6 +96,12 @@ class TestSessionOptions:
         assert options_of(intra_op_threads=5).intra_op_num_threads == 5
         assert options_of(intra_op_threads=0).intra_op_num_threads == 0  # onnxruntime's own choice
 
+    def test_a_session_by_default_where_the_system_knows_no_affinity(self, loaded, monkeypatch):
+        """macOS; what is counted there instead is in test_cpus.py."""
+        monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+        assert options_of().intra_op_num_threads == available_cpus()
+        assert loaded(onnx_models.linear(2, 1)).run(np.ones((3, 2), np.float32)).shape == (3, 1)
+
     @pytest.mark.parametrize(
         ("threads", "mode"),
         [
@@ -167,6 +174,14 @@ class TestArena:
         assert one.run(np.ones((2, 2), np.float32)).shape == (2, 1)
         assert other.run(np.ones((2, 3), np.float32)).shape == (2, 1)
 
+    def test_it_grows_by_what_is_asked_for(self):
+        """kSameAsRequested of onnxruntime's ArenaExtendStrategy is 1; by 0, the default, it doubles."""
+        registered = []
+        onnx = self.registering(lambda memory, arena: registered.append((memory.name, arena)))
+        session_options(onnx, ModelSettings())
+        session_options(onnx, ModelSettings(arena_extend="next_power_of_two"))
+        assert [(name, arena.arena_extend_strategy) for name, arena in registered] == [("Cpu", 1)]
+
     def test_a_version_that_registers_an_arena_only_once_keeps_the_first(self):
         """onnxruntime 1.19 raises for the second; a fake, since one version is installed."""
         message = "An allocator for this device has already been registered for sharing."
@@ -181,5 +196,9 @@ class TestArena:
         def refuse(memory, arena):
             raise RuntimeError(message)
 
+        return self.registering(refuse)
+
+    def registering(self, register):
+        """onnxruntime with another `create_and_register_allocator`."""
         real = {name: getattr(onnxruntime, name) for name in dir(onnxruntime) if not name.startswith("_")}
-        return SimpleNamespace(**(real | {"create_and_register_allocator": refuse}))
+        return SimpleNamespace(**(real | {"create_and_register_allocator": register}))
