@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from floors import neither_busy, share_if_waiting
 from numpy.typing import NDArray
 from serve_and_load import Load, Loaded, Running, check_answer, commands, expected_scores, load, running
 from workloads import Workload
@@ -126,9 +127,13 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def say_rates(title: str, found: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
-    """Show the medians of calls a second and of CPU time a call."""
+def say_rates(
+    title: str, found: Mapping[str, Mapping[str, Sequence[float]]], *, saturated: bool = False
+) -> None:
+    """Show the medians of calls a second and of CPU time a call; of `saturated` servers also who waited."""
     say(title)
     for name, each in found.items():
         rate, cpu = statistics.median(each["rate"]), statistics.median(each["cpu_us"])
-        say(f"  {name:20}{rate:12,.0f} calls/s {cpu:12,.2f} us of CPU a call")
+        share = share_if_waiting(each) if saturated else None
+        waits = "" if share is None else f" ({neither_busy(share)})"
+        say(f"  {name:20}{rate:12,.0f} calls/s {cpu:12,.2f} us of CPU a call{waits}")

@@ -1,7 +1,9 @@
 """The floors that the server is held to, and what was reached.
 
 A ratio is taken by calls a second; where the load generator's core was the limit on either side, by the
-servers' CPU time a call, and the line says so.
+servers' CPU time a call, and the line says so. So it is where a saturated server left its core idle though
+the generator had time: it waits for something, as for a timer, and its rate says nothing of its work. Where
+that is the server that is held to the floor, the lower of both ratios decides.
 """
 
 import statistics
@@ -16,6 +18,8 @@ Sections = Mapping[str, Mapping[str, Any]]
 
 LIMITED = 0.95
 """Of a core: a generator that uses more was the limit, not the server."""
+BUSY = 0.8
+"""Of a core: where a saturated server and the generator both use less, the server waits for something."""
 BY_RATE, BY_CPU = "calls a second", "CPU time a call"
 MEGABYTE = 1e6
 
@@ -77,16 +81,45 @@ def against(measured: Mapping[str, Any], ours: str, theirs: str) -> tuple[float,
     one, other = servers[ours], servers[theirs]
     by_rate = _median(one["rate"]) / _median(other["rate"])
     by_cpu = _median(other["cpu_us"]) / _median(one["cpu_us"])
-    limited = max(_median(one["generator"]), _median(other["generator"])) >= LIMITED
-    return by_rate, by_cpu, limited
+    return by_rate, by_cpu, _limited(one, other) or waiting(measured, theirs) is not None
+
+
+def waiting(measured: Mapping[str, Any], name: str) -> float | None:
+    """What a server used of its core, if neither that nor the generator's was busy; else None.
+
+    Also None where one call is made at a time: there, waiting for each other is the point.
+    """
+    if measured["connections"] * measured["streams"] <= 1:
+        return None
+    return share_if_waiting(measured["servers"][name])
+
+
+def share_if_waiting(server: Mapping[str, Sequence[float]]) -> float | None:
+    """The same for a server to which many calls were made at a time."""
+    share = _median(server["rate"]) * _median(server["cpu_us"]) / 1e6
+    return share if max(share, _median(server["generator"])) < BUSY else None
+
+
+def neither_busy(share: float) -> str:
+    """What is said of a server that waits."""
+    return f"neither core busy: {100 * share:.0f} %"
+
+
+def _limited(*servers: Mapping[str, Sequence[float]]) -> bool:
+    return max(_median(server["generator"]) for server in servers) >= LIMITED
 
 
 def _ratio(what: str, measured: Mapping[str, Any], theirs: str, bound: float, *, ours: str = HUSHAR) -> Line:
-    by_rate, by_cpu, limited = against(measured, ours, theirs)
-    if limited:
-        also = f"{by_rate:.3g} by calls a second; the load generator was the limit"
-        return Line(what, bound, by_cpu, unit="x", by=BY_CPU, also=also)
-    return Line(what, bound, by_rate, unit="x", by=BY_RATE, also=f"{by_cpu:.3g} by CPU time a call")
+    by_rate, by_cpu, cpu_decides = against(measured, ours, theirs)
+    if waiting(measured, ours) is not None:
+        cpu_decides = by_cpu < by_rate
+    reached, by, other = (by_cpu, BY_CPU, by_rate) if cpu_decides else (by_rate, BY_RATE, by_cpu)
+    also = [f"{other:.3g} by {BY_RATE if cpu_decides else BY_CPU}"]
+    if _limited(measured["servers"][ours], measured["servers"][theirs]):
+        also.append("the load generator was the limit")
+    shares = ((name, waiting(measured, name)) for name in (ours, theirs))
+    also += [f"{name} ({neither_busy(share)})" for name, share in shares if share is not None]
+    return Line(what, bound, reached, unit="x", by=by, also="; ".join(also))
 
 
 def _throughput(section: Mapping[str, Any]) -> Iterator[Line]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from floors import BY_CPU, BY_RATE, Sections, against
+from floors import BY_CPU, BY_RATE, Sections, against, waiting
 from serve_and_load import AIO, HUSHAR, LOGGING, PURERPC, REFERENCE, THREADS, TONIC
 
 COLOURS = {
@@ -86,7 +86,7 @@ def _bars(axis: Any, values: Mapping[str, float], *, unit: str = "", named: bool
 def multiples(measured: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, float], str]:
     """Each server as a multiple of grpc.aio, all by the same measure, and which that is."""
     found = {name: against(measured, name, AIO) for name in names if name in measured["servers"]}
-    by_cpu = any(limited for _, _, limited in found.values())
+    by_cpu = any(each[2] or waiting(measured, name) is not None for name, each in found.items())
     return {name: each[1 if by_cpu else 0] for name, each in found.items()}, BY_CPU if by_cpu else BY_RATE
 
 

@@ -95,7 +95,7 @@ def sentence(found: Mapping[str, Any]) -> str:
         text += f", and {_list(than_tonic)} as many as a Rust server, tonic + onnxruntime"
     by_cpu = [workload for workload, (_, by) in each.items() if by == BY_CPU]
     if by_cpu:
-        text += f" (by CPU time a call in {' and '.join(by_cpu)}, where the load generator was the limit)"
+        text += f" (by CPU time a call in {' and '.join(by_cpu)}, where a server's core was not the limit)"
     return f"{text}."
 
 

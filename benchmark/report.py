@@ -5,11 +5,17 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from floors import LIMITED
+import grpc
+from floors import LIMITED, neither_busy, waiting
 from plots import multiples
 from serve_and_load import AIO
 
 Table = Iterator[str]
+
+STATUSES = {str(code.value[0]): code.name for code in grpc.StatusCode}
+"""By the number as text, as on the wire."""
+UNITS = {"bytes": "bytes", "us": "µs"}
+"""By the last part of a figure's name."""
 
 
 def markdown(found: Mapping[str, Any], pictures: Sequence[str]) -> str:
@@ -68,12 +74,19 @@ def _saturated(section: Mapping[str, Any]) -> Table:
         yield f"| server | calls a second | µs of CPU a call | {against} | rounds |"
         yield "|---|---:|---:|---:|---|"
         for name, each in servers.items():
-            rounds = " · ".join(map(_number, each["rate"]))
-            limited = " (generator's limit)" if statistics.median(each["generator"]) >= LIMITED else ""
+            rounds = _joined(each["rate"])
             ratio = _number(ratios[name]) if ratios else ""
             rate, cpu = _number(statistics.median(each["rate"])), _number(statistics.median(each["cpu_us"]))
-            yield f"| {name} | {rate}{limited} | {cpu} | {ratio} | {rounds} |"
+            yield f"| {name} | {rate}{_doubt(measured, name)} | {cpu} | {ratio} | {rounds} |"
         yield ""
+
+
+def _doubt(measured: Mapping[str, Any], name: str) -> str:
+    """Why a rate does not say what the server can do; empty where it does."""
+    if statistics.median(measured["servers"][name]["generator"]) >= LIMITED:
+        return " (generator's limit)"
+    share = waiting(measured, name)
+    return "" if share is None else f" ({neither_busy(share)})"
 
 
 def _logging(section: Mapping[str, Any]) -> Table:
@@ -129,14 +142,59 @@ def _profile(section: Mapping[str, Any]) -> Table:
     yield from section["lines"]
 
 
+def _kernel(section: Mapping[str, Any]) -> Table:
+    yield f"W3, µs a matrix: {' + '.join(section['stages'])}"
+    yield ""
+    yield "| server | median | rounds |"
+    yield "|---|---:|---|"
+    for server, each in section["mean_us"].items():
+        yield f"| {server} | {_number(statistics.median(each))} | {_joined(each)} |"
+
+
+def _overload(section: Mapping[str, Any]) -> Table:
+    statuses = dict.fromkeys(status for counts in section["statuses"] for status in counts)
+    yield from _figures(
+        {
+            "capacity, calls a second": section["capacity"],
+            "offered, calls a second": section["offered"],
+            f"answered within {section['deadline_seconds']:g} s, calls a second": section["in_time"],
+            "refused after, median, ms": section["refused_p50_ms"],
+            "refused after, p99, ms": section["refused_p99_ms"],
+            **{
+                f"calls: {STATUSES.get(status, status)}": [
+                    each.get(status, 0) for each in section["statuses"]
+                ]
+                for status in statuses
+            },
+            "generator late, p99, ms": section["generator_late_p99_ms"],
+            "RSS growth in all rounds, MB": [section["rss_growth_bytes"] / 1e6],
+        }
+    )
+
+
 def _plain(section: Mapping[str, Any]) -> Table:
     """Figures by name."""
-    yield "| | |"
+    yield from _figures(
+        {_title(name): value if isinstance(value, list) else [value] for name, value in section.items()}
+    )
+
+
+def _title(name: str) -> str:
+    """`slice_us` for people."""
+    *words, last = name.split("_")
+    return f"{' '.join(words)}, {UNITS[last]}" if last in UNITS else name.replace("_", " ")
+
+
+def _figures(found: Mapping[str, Sequence[float | None]]) -> Table:
+    """A line for each name."""
+    yield "| | rounds |"
     yield "|---|---|"
-    for name, value in section.items():
-        each = value if isinstance(value, list) else [value]
-        text = " · ".join(_number(one) if isinstance(one, int | float) else str(one) for one in each)
-        yield f"| {name.replace('_', ' ')} | {text} |"
+    for name, values in found.items():
+        yield f"| {name} | {_joined(values)} |"
+
+
+def _joined(values: Sequence[float | None]) -> str:
+    return " · ".join("–" if value is None else _number(value) for value in values)
 
 
 TABLES: Mapping[str, Callable[[Mapping[str, Any]], Table]] = {
@@ -146,9 +204,9 @@ TABLES: Mapping[str, Callable[[Mapping[str, Any]], Table]] = {
     "start": _start,
     "profile": _profile,
     "memory": _plain,
-    "kernel-vs-reference": _plain,
+    "kernel-vs-reference": _kernel,
     "beside": _plain,
-    "overload": _plain,
+    "overload": _overload,
 }
 
 

@@ -1,6 +1,6 @@
 """Measure hushar beside other servers, on one core, in one run, and hold it to its floors.
 
-    python benchmark/run.py                        every section, about twenty minutes
+    python benchmark/run.py                        every section, about a quarter of an hour
     python benchmark/run.py throughput latency     only these; the results of the others stay
     python benchmark/run.py --quick                all of it in a fraction of the time, to see that it works
     python benchmark/run.py --write DIRECTORY      write the workloads' files, measure nothing

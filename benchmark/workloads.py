@@ -18,7 +18,8 @@ from hushar.proto.structs_pb2 import DataType, InferenceRequest
 from hushar.testing import onnx_models
 
 CONNECTION_CONCURRENCY = 1000
-"""Streams a connection: more than any load below asks for, so that the client decides."""
+"""Streams a connection: more than any load asks for, so that the client decides, as with the other servers,
+which have no such limit or a higher one. hushar's default is 50."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def _measure(bench: Bench, name: str, connections: int, streams: int) -> Section
         "rss_growth_bytes": max(peaks) - before,
         **_books(books),
     }
-    say_rates(f"{name}, {connections} x {streams}", section["servers"])
+    say_rates(f"{name}, {connections} x {streams}", section["servers"], saturated=True)
     say(f"  {section['dropped']:,.0f} of {section['accepted']:,.0f} records dropped")
     return section
 

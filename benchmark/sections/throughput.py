@@ -33,5 +33,6 @@ def _measure(bench: Bench, loads: dict[str, tuple[int, int]], names: list[str]) 
             "streams": streams,
             "servers": {name: columns(rounds) for name, rounds in found.items()},
         }
-        say_rates(f"{workload}, {connections} x {streams}", section[workload]["servers"])
+        title = f"{workload}, {connections} x {streams}"
+        say_rates(title, section[workload]["servers"], saturated=True)
     return section

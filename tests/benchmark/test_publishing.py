@@ -56,7 +56,7 @@ def test_the_sentence_has_the_ratios_and_by_what_they_were_taken(module, found):
         "On one core and with the same work to do, hushar makes 50 × (W1), 50 × (W2), 12 × (W3) and "
         "12 × (W4) as many calls as grpc.aio + onnxruntime, and 2.0 × (W1), 2.0 × (W2), 5.0 × (W3) and "
         "5.0 × (W4) as many as a Rust server, tonic + onnxruntime (by CPU time a call in W1 and W2, where "
-        "the load generator was the limit)."
+        "a server's core was not the limit)."
     )
 
 
@@ -93,6 +93,60 @@ def test_the_page_of_results_has_every_section(module, found):
     assert "× grpc.aio, by CPU time a call" in page
     assert "## profile" in page
     assert "2026-01-02, commit abc; 3 rounds of 2 s." in page
+
+
+def section(figures):
+    return {"when": "2026-01-02", "commit": "abc", "load": {"seconds": 2.0, "rounds": 3}, "figures": figures}
+
+
+def test_the_page_says_which_server_waited_but_not_where_that_is_the_point(module, found):
+    found["sections"]["throughput"]["figures"]["W3"]["servers"]["tonic"]["cpu_us"] = [400.0]
+    alone = {"hushar": {"rate": [9_000], "cpu_us": [50], "generator": [0.2]}}
+    one = {"W1": {"connections": 1, "streams": 1, "servers": alone}}
+    found["sections"]["one-at-a-time"] = section(one)
+    page = module("report").markdown(found, [])
+    assert "| tonic | 600 (neither core busy: 24 %) | 400 | 10 | 600 |" in page  # by CPU time a call
+    assert "| hushar | 9,000 | 50 |  | 9,000 |" in page
+
+
+def test_figures_are_tables_for_people(module, found):
+    found["sections"]["kernel-vs-reference"] = section(
+        {
+            "stages": ["DecodeTime", "VectorizationTime"],
+            "mean_us": {"hushar": [67.0, 68.0], "hushar (reference)": [8_401.0, 8_341.0]},
+        }
+    )
+    found["sections"]["overload"] = section(
+        {
+            "capacity": [1_600, 1_500],
+            "offered": [4_800, 4_500],
+            "deadline_seconds": 0.5,
+            "in_time": [1_450.5, 1_400.0],
+            "refused_p50_ms": [3.65, None],
+            "refused_p99_ms": [9.8, None],
+            "statuses": [{"0": 3_292, "8": 7_567, "unanswered": 1}, {"0": 3_300, "4": 2}],
+            "generator_late_p99_ms": [0.02, 0.04],
+            "rss_growth_bytes": 6_561_792,
+        }
+    )
+    found["sections"]["memory"] = section({"warm_peak_bytes": 110_358_528, "one_row_bytes": [1_000, 2_000]})
+    lines = module("report").markdown(found, []).splitlines()
+    for line in (
+        "W3, µs a matrix: DecodeTime + VectorizationTime",
+        "| hushar | 67.5 | 67 · 68 |",
+        "| hushar (reference) | 8,371 | 8,401 · 8,341 |",
+        "| answered within 0.5 s, calls a second | 1,450 · 1,400 |",
+        "| refused after, median, ms | 3.65 · – |",
+        "| calls: OK | 3,292 · 3,300 |",
+        "| calls: RESOURCE_EXHAUSTED | 7,567 · 0 |",
+        "| calls: unanswered | 1 · 0 |",
+        "| calls: DEADLINE_EXCEEDED | 0 · 2 |",
+        "| RSS growth in all rounds, MB | 6.56 |",
+        "| warm peak, bytes | 110,358,528 |",
+        "| one row, bytes | 1,000 · 2,000 |",
+    ):
+        assert line in lines
+    assert not any("{" in line for line in lines)
 
 
 def test_the_pages_say_what_the_results_say(module, root):

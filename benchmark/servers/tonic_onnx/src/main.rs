@@ -12,8 +12,7 @@ use std::sync::Mutex;
 use ort::session::Session;
 use ort::value::TensorRef;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Server;
+use tonic::transport::server::{Server, TcpIncoming};
 use tonic::{Request, Response, Status};
 
 use hushar::hushar_server::{Hushar, HusharServer};
@@ -93,12 +92,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let handler = Handler::new(Path::new(&service))?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     eprintln!("listening on {}", listener.local_addr()?);
+    // Here and not with Server::tcp_nodelay, which says nothing to connections that come by `serve_with_incoming`.
+    let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
-        .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .add_service(HusharServer::new(handler).max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .serve_with_incoming(TcpListenerStream::new(listener))
+        .serve_with_incoming(connections)
         .await?;
     Ok(())
 }
