@@ -22,6 +22,10 @@ _TOGETHER: Final = 8
 """Calls of one tick that go out on one connection before the next one takes some."""
 LATE_SECONDS: Final = 0.05
 """How late calls may be begun at the end of the window; one that is later is never sent."""
+_LOOKS: Final = 20
+"""How often it is looked, in the time that a call may take, which calls have taken too long;"""
+_LOOK_SECONDS: Final = (0.002, 0.05)
+"""but not more often, nor less often, than after these: a look costs time of the core that makes the load."""
 
 
 class Generator:
@@ -158,7 +162,7 @@ class Generator:
         """Give up calls after `seconds`, until cancelled."""
         task_status.started()
         while True:
-            await trio.sleep(min(0.05, seconds / 20))
+            await trio.sleep(min(max(seconds / _LOOKS, _LOOK_SECONDS[0]), _LOOK_SECONDS[1]))
             now = trio.current_time()
             self.expire(now, seconds)
             self.give_up(now, now - seconds, "DEADLINE_EXCEEDED", f"no answer within {seconds:g} s")
