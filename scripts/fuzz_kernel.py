@@ -11,6 +11,7 @@ For each message, whatever its bytes:
 - of some messages: what CONTRACT.md 2 says by itself (tests/kernel/kernelkit/oracle.py);
 - the responses and log records of what decodes are those of the readable splice, and the records are the same
   where they are spliced into a draft of the log, around which nothing else is written;
+- they are the same with what the kernel says of where rows and ids are, and without;
 - what of it may be logged is what protobuf finds (tests/kernel/kernelkit/privacy.py).
 
 A round is one random configuration and some hundred messages for it: generated ones, and damaged copies.
@@ -30,7 +31,7 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "kernel"))
 
-from kernelkit import counting, mutation, oracle, plans, privacy, requests, running, schema, splicing
+from kernelkit import counting, layouts, mutation, oracle, plans, privacy, requests, running, schema, splicing
 
 from hushar.errors import InvalidRequest, RequestError
 from hushar.features.counts import Counts
@@ -138,8 +139,9 @@ class Round:
                 raise Difference(f"count is {count}, rows are {len(request.inputs)}: {message.hex()}")
 
     def _spliced(self, messages: list[bytes]) -> None:
-        """Responses and log records, as bytes and in drafts."""
+        """Responses and log records, as bytes and in drafts, and by what the kernel says of where all is."""
         problem = splicing.problem(self.rng, messages, readable=not self.kernel_only)
+        problem = problem or layouts.problem(self.rng, self.kernel, messages)
         if self.kernel_only:
             privacy.run(self.rng, self.setup.order, self.messages)
         elif problem is None:

@@ -26,6 +26,7 @@ class Program:
         list[tuple[int, int, int, int, bytes]],
         Sequence[tuple[int, int, NDArray[np.int64], NDArray[Any]]],
         NDArray[np.int64] | None,
+        tuple[bytes, bytes] | None,
     ]: ...
     def fill_column(
         self,

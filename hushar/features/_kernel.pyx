@@ -20,13 +20,14 @@ without writing, because a message that does not decode has another error. Pytho
 """
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_XDECREF
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
+from hushar.features._layout cimport Head, Row
 from hushar.features._message cimport (
     BAD_VALUE,
     DONE,
@@ -146,6 +147,8 @@ cdef class Scratch:
         self.walk.failure = NULL
         self.walk.no_memory = False
         self.walk.lacking_of = NULL
+        self.walk.rows = NULL
+        self.walk.has_field_3 = False
         if self.walk.lacks:
             memset(self.walk.lacking, 0, 2 * self.walk.feature_count * sizeof(int64_t))
             self.walk.lacks = False
@@ -338,7 +341,8 @@ cdef class Program:
         """Walk parts that are bytes, or Readings of kernel.py; the next `rows[i]` rows of part i.
 
         Gives the matrix, what went wrong `[(index, outcome, feature, row of the call, its bytes)]`,
-        the cells of plugins' features (Scratch.collected), and what is to be counted. The matrix has the rows
+        the cells of plugins' features (Scratch.collected), what is to be counted, and where all is (`_layout.pxd`:
+        the rows, the heads of the parts; None where something went wrong or a row has a field 3). The matrix has the rows
         of the parts where nothing went wrong, and where there are plugins' features also those of the parts
         with a bad value. What the rows lack is counted here if that is wanted; but where there are plugins'
         features, and a row lacks any, it is given, int64 `(parts, 2, features)`: a plugin may refuse some.
@@ -350,6 +354,7 @@ cdef class Program:
         cdef Walk* walk
         cdef Py_buffer matrix
         cdef list faults = []
+        cdef bytes places
         lacking = None
         if len(rows) != count:
             raise ValueError("as many numbers of rows as parts")
@@ -359,11 +364,13 @@ cdef class Program:
         try:
             messages = self._open(held, list(rows), table, &size, &total)
             made = new_matrix((total, self.width), FLOAT32)
+            places = PyBytes_FromStringAndSize(NULL, total * sizeof(Row))
             # Cheaper than a typed memoryview; an array made like this is C-contiguous.
             PyObject_GetBuffer(made, &matrix, PyBUF_WRITABLE)
             try:
                 scratch = self._take()
                 walk = &scratch.walk
+                walk.rows = <Row*>PyBytes_AS_STRING(places)
                 if self.collector_count:
                     lacking = self._lacking_of(walk, count)
                 if size > BYTES_WITH_GIL:
@@ -380,8 +387,9 @@ cdef class Program:
                 lacking = None
             elif lacking is None:
                 self._count(walk)
+            layout = None if faults or walk.has_field_3 else (places, heads_of(table, count))
             self._give(scratch)
-            return (made if used == total else made[:used]), faults, cells, lacking
+            return (made if used == total else made[:used]), faults, cells, lacking, layout
         finally:
             free(table)
 
@@ -502,6 +510,15 @@ cdef class Program:
             elif part.outcome == UNDECODABLE:
                 faults.append((index, part.outcome, 0, 0, b""))
         return used
+
+
+cdef bytes heads_of(const Part* table, Py_ssize_t count):
+    """The parts' heads behind one another."""
+    cdef Py_ssize_t index
+    cdef bytes heads = PyBytes_FromStringAndSize(NULL, count * sizeof(Head))
+    for index in range(count):
+        memcpy(PyBytes_AS_STRING(heads) + index * sizeof(Head), &table[index].head, sizeof(Head))
+    return heads
 
 
 def count_rows(messages):

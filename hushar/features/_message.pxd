@@ -4,6 +4,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
+from hushar.features._layout cimport Head, Row
 from hushar.features._short_way cimport short_entry
 from hushar.features._walk cimport Walk, begin_row, close_part, count_row, uncollect, went_the_route
 from hushar.features._wire cimport (
@@ -34,6 +35,7 @@ cdef struct Part:
     Py_ssize_t rows
     bint whole
     int outcome
+    Head head
     # A bad value: its feature, its row among the part's rows, and that row's bytes.
     int feature
     Py_ssize_t row
@@ -45,6 +47,7 @@ cdef inline bint walk_row(Walk* walk, Bytes at, Bytes end) noexcept nogil:
     """An InputRow. False: it does not decode."""
     cdef uint32_t tag, length
     walk.last = walk.feature_count
+    walk.id.start = walk.id.size = 0
     while at < end:
         at = read_tag(at, end, &tag)
         if at == NULL:
@@ -58,8 +61,10 @@ cdef inline bint walk_row(Walk* walk, Bytes at, Bytes end) noexcept nogil:
             at = read_length(at, end, &length)
             if at == NULL or not is_utf8(at, length):
                 return False
+            walk.id.start, walk.id.size = at - walk.message, length
             at += length
         else:
+            walk.has_field_3 = walk.has_field_3 or tag >> 3 == 3
             at = skip_field(at, end, tag, IN_ROW, walk.zero_in_groups)
             if at == NULL:
                 return False
@@ -79,6 +84,14 @@ cdef inline void note_fault(Walk* walk, Part* part, Py_ssize_t row, Bytes start,
     walk.bad_count = 0
 
 
+cdef inline void note_row(Walk* walk, Bytes at, Py_ssize_t size) noexcept nogil:
+    """Where a row is that has been walked."""
+    cdef Row* row = &walk.rows[walk.row_number]
+    row.whole.start, row.whole.size = at - walk.message, size
+    row.id = walk.id
+    row.kept = size
+
+
 cdef inline Py_ssize_t walk_part(Walk* walk, Part* part) noexcept nogil:
     """The next rows of a message. Gives how many of them were written; sets what became of the part.
 
@@ -90,7 +103,9 @@ cdef inline Py_ssize_t walk_part(Walk* walk, Part* part) noexcept nogil:
     cdef uint32_t tag, length
     cdef Py_ssize_t rows = 0
     part.outcome = DONE
+    part.head.has_id = False
     walk.checking = False
+    walk.message = part.message
     while at < end:
         before = at
         at = read_tag(at, end, &tag)
@@ -102,7 +117,7 @@ cdef inline Py_ssize_t walk_part(Walk* walk, Part* part) noexcept nogil:
                 break
             if rows == part.rows and not walk.checking:
                 if not part.whole:
-                    part.at = before - part.message
+                    part.at = part.head.end = before - part.message
                     return rows
                 part.outcome = MISCOUNTED
                 walk.checking = True
@@ -118,12 +133,13 @@ cdef inline Py_ssize_t walk_part(Walk* walk, Part* part) noexcept nogil:
             elif not walk.checking and not walk.noting and rare(not went_the_route(walk)):
                 begin_row(walk)
                 walk_row(walk, at, at + length)
-            at += length
             if not walk.checking:
+                note_row(walk, at, length)
                 count_row(walk)
                 rows += 1
                 walk.row += walk.width
                 walk.row_number += 1
+            at += length
         elif tag == (1 << 3 | LENGTH):
             at = read_length(at, end, &length)
             if at == NULL:
@@ -131,6 +147,8 @@ cdef inline Py_ssize_t walk_part(Walk* walk, Part* part) noexcept nogil:
             if not is_utf8(at, length):
                 at = NULL
                 break
+            part.head.has_id = True
+            part.head.id.start, part.head.id.size = at - part.message, length
             at += length
         else:
             at = skip_field(at, end, tag, IN_REQUEST, walk.zero_in_groups)
@@ -143,7 +161,7 @@ cdef inline Py_ssize_t walk_part(Walk* walk, Part* part) noexcept nogil:
         walk.bad_count = 0
     elif part.outcome == DONE and rows != part.rows:
         part.outcome = MISCOUNTED
-    part.at = part.size
+    part.at = part.head.end = part.size
     return rows
 
 

@@ -8,7 +8,8 @@ from libc.stdlib cimport realloc
 from libc.string cimport memcpy, memset
 
 from hushar.features._decimal cimport NO_NUMBER, READ, Verdict, is_midway, read_decimal
-from hushar.features._wire cimport is_utf8, likely, load32, load64, rare
+from hushar.features._layout cimport Row, Span
+from hushar.features._wire cimport Bytes, is_utf8, likely, load32, load64, rare
 from hushar.features._words cimport Words, look_up
 
 cdef extern from "Python.h":
@@ -84,6 +85,10 @@ cdef struct Walk:
     uint32_t last
     float* row  # where the row goes
     int64_t row_number
+    Bytes message  # that is walked
+    Row* rows  # by row_number, where it lies in its message; NULL while all that is asked is what decodes
+    Span id  # of this row
+    bint has_field_3  # a row has one
     bint checking  # nothing is written
     uint8_t* bad  # by feature, in this row
     int bad_count

@@ -96,9 +96,9 @@ class KernelVectorizer:
         self, parts: Sequence[bytes | Reading], rows: Sequence[int], counted: bool = True
     ) -> Vectorized:
         """See Vectorizer."""
-        matrix, faults, cells, lacking = self._program.vectorize(parts, rows, counted)
+        matrix, faults, cells, lacking, layout = self._program.vectorize(parts, rows, counted)
         if not faults and not cells and lacking is None:
-            return Vectorized(matrix, rows, {})
+            return Vectorized(matrix, rows, {}, 0.0, layout)
         counts = list(rows)
         errors: dict[int, RequestError] = {}
         bad: dict[int, tuple[int, int, bytes]] = {}
@@ -121,7 +121,7 @@ class KernelVectorizer:
             part = parts[index]
             if isinstance(part, Reading):
                 part.error = error
-        return Vectorized(matrix, counts, errors)
+        return Vectorized(matrix, counts, errors, layout=None if errors else layout)
 
     def vectorize_columns(
         self, columns: Mapping[str, InputColumn], rows: int, row_ids: Sequence[str] = ()

@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 
 from hushar.errors import RequestError
 
+Layout = tuple[bytes, bytes]
+"""Where all rows are in their messages, and for each part what is not in its rows: arrays of `Row` and `Head`
+(`_layout.pxd`), for compiled code. No row has a field 3."""
+
 
 @dataclass(slots=True, eq=False)
 class Vectorized:
@@ -21,6 +25,8 @@ class Vectorized:
     """By position of the part: UndecodableRequest or InvalidRequest. These brought no rows."""
     decode_us: float = 0.0
     """Microseconds of reading the messages before vectorizing; 0 where that is one walk."""
+    layout: Layout | None = None
+    """For who reads the messages again; None where it is not known, or some part has an error."""
 
 
 class Reading:

@@ -6,6 +6,8 @@ Places are offsets; -1 means that the message is not what it should be. Nothing 
 
 from libc.stdint cimport uint8_t, uint64_t
 
+from hushar.features._layout cimport Span
+
 # With it comes its check that the machine is little-endian: scores are copied as they lie in memory.
 from hushar.features._wire cimport END_GROUP, FIXED32, FIXED64, LENGTH, START_GROUP, VARINT
 
@@ -48,11 +50,6 @@ cdef enum:
     FIELD_1 = 0x0A  # tags of length-delimited fields
     FIELD_2 = 0x12
     FIELD_3 = 0x1A
-
-ctypedef struct Span:
-    Py_ssize_t start
-    Py_ssize_t size
-
 
 cdef inline Py_ssize_t varint_at(
     const uint8_t* data, Py_ssize_t at, Py_ssize_t end, uint64_t* value

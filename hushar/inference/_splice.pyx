@@ -3,11 +3,11 @@
 
 Theory of operation. First every message is walked, without the GIL: where its ids are, where its rows
 begin and end, how many bytes of each row stay without its fields 3, and so how long its response and its
-record will be. Then the bytes objects are made, each of its final size: one for each response, one for all
+record will be. What the vectorizer has found of that on its way (`_layout.pxd`) is not looked for again. Then the bytes objects are made, each of its final size: one for each response, one for all
 records. Then they are filled, again without the GIL: nobody else knows of them yet.
 
 The walk checks every tag and length against the end of what it is in. A message that does not fit what the
-caller says of it is a ValueError, and nothing outside of it is read. Records that have room in the log's
+caller says of it, or what a layout says, is a ValueError, and nothing outside of it is read. Records that have room in the log's
 draft are filled in there: no object is made for them.
 """
 
@@ -17,6 +17,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t, uint64_t
 
 from hushar._drafts cimport Draft
+from hushar.features._layout cimport Head, Row
 from hushar.inference._far cimport Far, begin_far, begin_here, end_far, make_room, put_far
 from hushar.inference._fields cimport (
     FIELD_1,
@@ -31,11 +32,6 @@ from hushar.inference._fields cimport (
 )
 
 # `received_unix_micros` (16, varint) and `model_version` (17, length-delimited) have tags of two bytes.
-
-ctypedef struct Row:
-    Span whole      # in its message
-    Span id
-    Py_ssize_t kept  # bytes without its fields 3
 
 ctypedef struct Item:
     const uint8_t* data
@@ -61,7 +57,7 @@ ctypedef struct Constant:
     Py_ssize_t packed_field  # with tag and length; 0 where a row has none
 
 
-def spliced(messages, rows, scores, log, draft=None):
+def spliced(messages, rows, scores, log, draft=None, layout=None):
     """See `hushar.inference.splice.spliced`."""
     cdef list the_messages = messages if type(messages) is list else list(messages)
     cdef list the_rows = rows if type(rows) is list else list(rows)
@@ -70,35 +66,39 @@ def spliced(messages, rows, scores, log, draft=None):
     try:
         if view.ndim != 2 or view.format[0] != c"f" or view.format[1] != 0:
             raise ValueError("scores must be C-contiguous float32 of rank 2")
-        return spliced_buffer(the_messages, the_rows, &view, log, draft)
+        return spliced_buffer(the_messages, the_rows, &view, log, draft, layout)
     finally:
         PyBuffer_Release(&view)
 
 
-def spliced_part(bytes message not None, Py_ssize_t at, Py_ssize_t rows, scores, bint logged):
+def spliced_part(bytes message not None, Py_ssize_t at, Py_ssize_t rows, scores, bint logged, layout=None):
     """See `hushar.inference.splice.spliced_part`."""
     cdef Py_buffer view
     cdef Constant constant
     cdef Item item
-    cdef Row* table
+    cdef Row* table = NULL
+    cdef const Row* found
     PyObject_GetBuffer(scores, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
-    table = <Row*> PyMem_Malloc((rows if rows > 0 else 1) * sizeof(Row))
     try:
         if view.ndim != 2 or view.format[0] != c"f" or view.format[1] != 0:
             raise ValueError("scores must be C-contiguous float32 of rank 2")
         if rows < 0 or view.shape[0] != rows or at < 0:
             raise ValueError(f"{rows} rows, {view.shape[0]} rows of scores")
-        if table == NULL:
-            raise MemoryError
         set_packed(&constant, view.shape[1])
         constant.logged = logged
         item.data, item.size = <const uint8_t*> PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message)
         item.rows, item.at, item.is_part = rows, at, True
-        with nogil:
-            at = measure_all(&item, 1, table, &constant)
+        if layout is not None:
+            # It is the last one of those that were vectorized together.
+            found = rows_of(layout, rows, 1, &item, True)
+            at = check_all(&item, 1, found, &constant)
+        else:
+            found = table = new_table(rows)
+            with nogil:
+                at = measure_all(&item, 1, table, &constant)
         if at >= 0:
             raise ValueError(f"the message is cut short or does not have {rows} rows more")
-        responses, records = make(&item, 1, table, &constant, <const uint8_t*> view.buf, None)
+        responses, records = make(&item, 1, found, &constant, <const uint8_t*> view.buf, None)
         request_id = PyBytes_FromStringAndSize(<char*> item.data + item.id.start, item.id.size) \
             if item.has_id else None
         return responses[0], records, request_id, item.at
@@ -112,11 +112,39 @@ cdef void set_packed(Constant* constant, Py_ssize_t columns) noexcept:
     constant.packed_field = 1 + varint_size(constant.packed) + constant.packed if columns else 0
 
 
-cdef spliced_buffer(list messages, list rows, Py_buffer* scores, log, draft):
+cdef Row* new_table(Py_ssize_t rows) except NULL:
+    cdef Row* table = <Row*> PyMem_Malloc((rows or 1) * sizeof(Row))
+    if table == NULL:
+        raise MemoryError
+    return table
+
+
+cdef const Row* rows_of(
+    tuple layout, Py_ssize_t rows, Py_ssize_t count, Item* items, bint are_last
+) except NULL:
+    """What a layout says of the first parts, or of the last one; the heads go into `items`."""
+    cdef bytes places = layout[0], heads = layout[1]
+    cdef Py_ssize_t index, first_row = 0, first = 0
+    cdef const Head* head
+    if are_last:
+        first_row = PyBytes_GET_SIZE(places) // <Py_ssize_t> sizeof(Row) - rows
+        first = PyBytes_GET_SIZE(heads) // <Py_ssize_t> sizeof(Head) - count
+    if first_row < 0 or first < 0 or (first_row + rows) * <Py_ssize_t> sizeof(Row) > PyBytes_GET_SIZE(places) \
+            or (first + count) * <Py_ssize_t> sizeof(Head) > PyBytes_GET_SIZE(heads):
+        raise ValueError(f"a layout of fewer than {count} messages with {rows} rows")
+    head = <const Head*> PyBytes_AS_STRING(heads) + first
+    for index in range(count):
+        items[index].has_id, items[index].id = head[index].has_id, head[index].id
+        items[index].at = head[index].end
+    return <const Row*> PyBytes_AS_STRING(places) + first_row
+
+
+cdef spliced_buffer(list messages, list rows, Py_buffer* scores, log, draft, layout):
     cdef Py_ssize_t count = len(messages), total = scores.shape[0], left = total, index, wanted
     cdef Constant constant
     cdef Item* items
-    cdef Row* table
+    cdef Row* table = NULL
+    cdef const Row* found
     cdef bytes message, model_id, version
     cdef list received = None
     constant.logged = log is not None
@@ -133,9 +161,8 @@ cdef spliced_buffer(list messages, list rows, Py_buffer* scores, log, draft):
     if len(rows) != count:
         raise ValueError(f"{count} messages, {len(rows)} numbers of rows")
     items = <Item*> PyMem_Malloc((count or 1) * sizeof(Item))
-    table = <Row*> PyMem_Malloc((total or 1) * sizeof(Row))
     try:
-        if items == NULL or table == NULL:
+        if items == NULL:
             raise MemoryError
         for index in range(count):
             message = <bytes?> messages[index]
@@ -158,11 +185,16 @@ cdef spliced_buffer(list messages, list rows, Py_buffer* scores, log, draft):
                 items[index].tail_size = tail_size(items[index].received, &constant)
         if left:
             raise ValueError(f"{count} messages, {total - left} rows in them, {total} rows of scores")
-        with nogil:
-            index = measure_all(items, count, table, &constant)
+        if layout is not None:
+            found = rows_of(layout, total, count, items, False)
+            index = check_all(items, count, found, &constant)
+        else:
+            found = table = new_table(total)
+            with nogil:
+                index = measure_all(items, count, table, &constant)
         if index >= 0:
             raise ValueError(f"message {index} is cut short or does not have {items[index].rows} rows")
-        responses, records = make(items, count, table, &constant, <const uint8_t*> scores.buf, draft)
+        responses, records = make(items, count, found, &constant, <const uint8_t*> scores.buf, draft)
         return responses, [records] if constant.logged and count else []
     finally:
         PyMem_Free(items)
@@ -240,10 +272,28 @@ cdef bint measure_row(const uint8_t* data, Row* row) noexcept nogil:
     return True
 
 
+cdef inline void add_row(Item* item, const Row* row, const Constant* constant) noexcept nogil:
+    cdef Py_ssize_t size = text_size(row.id.size) + constant.packed_field
+    item.response_size += 1 + varint_size(size) + size
+    size = row.kept + constant.packed_field
+    item.batch_size += 1 + varint_size(size) + size
+
+
+cdef inline void add_ends(Item* item, const Constant* constant) noexcept nogil:
+    """What stands before and after the rows."""
+    cdef Py_ssize_t size
+    if item.is_part:
+        return
+    size = text_size(item.id.size)
+    item.response_size += size
+    if constant.logged:
+        item.batch_size += size + text_size(constant.model_id_size) + item.tail_size
+
+
 cdef bint measure(Item* item, Row* table, const Constant* constant) noexcept nogil:
     """Walk one message; False if it is not what the caller says."""
     cdef const uint8_t* data = item.data
-    cdef Py_ssize_t at = item.at, rows = 0, size
+    cdef Py_ssize_t at = item.at, rows = 0
     cdef uint64_t tag = 0
     cdef Span value
     cdef Row* row
@@ -265,18 +315,10 @@ cdef bint measure(Item* item, Row* table, const Constant* constant) noexcept nog
             row.whole = value
             if not measure_row(data, row):
                 return False
-            size = text_size(row.id.size) + constant.packed_field
-            item.response_size += 1 + varint_size(size) + size
-            size = row.kept + constant.packed_field
-            item.batch_size += 1 + varint_size(size) + size
+            add_row(item, row, constant)
             rows += 1
     item.at = at
-    if item.is_part:
-        return rows == item.rows
-    size = text_size(item.id.size)
-    item.response_size += size
-    if constant.logged:
-        item.batch_size += size + text_size(constant.model_id_size) + item.tail_size
+    add_ends(item, constant)
     return rows == item.rows
 
 
@@ -287,6 +329,46 @@ cdef Py_ssize_t measure_all(
     cdef Py_ssize_t index
     for index in range(count):
         if not measure(&items[index], table, constant):
+            return index
+        table += items[index].rows
+    return -1
+
+
+# What a layout says is looked at, not walked.
+
+
+cdef inline bint lies_in(const Span* inner, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    return begin <= inner.start <= end and 0 <= inner.size <= end - inner.start
+
+
+cdef bint check(Item* item, const Row* table, const Constant* constant) noexcept nogil:
+    """As `measure`, of what is known already; False if that cannot be of this message."""
+    cdef Py_ssize_t index, begin = 0
+    cdef const Row* row
+    item.response_size = item.batch_size = 0
+    if not item.has_id:
+        item.id.start = item.id.size = 0
+    if not lies_in(&item.id, 0, item.size) or item.at < 0 or item.at > item.size:
+        return False
+    for index in range(item.rows):
+        row = &table[index]
+        if not lies_in(&row.whole, begin, item.size) or row.kept != row.whole.size:
+            return False
+        begin = row.whole.start + row.whole.size
+        if row.id.size and not lies_in(&row.id, row.whole.start, begin):
+            return False
+        add_row(item, row, constant)
+    add_ends(item, constant)
+    return True
+
+
+cdef Py_ssize_t check_all(
+    Item* items, Py_ssize_t count, const Row* table, const Constant* constant
+) noexcept nogil:
+    """As `measure_all`."""
+    cdef Py_ssize_t index
+    for index in range(count):
+        if not check(&items[index], table, constant):
             return index
         table += items[index].rows
     return -1

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from hushar.drafts import Draft
 from hushar.errors import AnswerTooLarge, ModelFailed, RequestError
-from hushar.features.vectorize import Reading, Vectorized, Vectorizer
+from hushar.features.results import Layout, Reading, Vectorized
+from hushar.features.vectorize import Vectorizer
 from hushar.inference.privacy import Privacy
 from hushar.inference.splice import Logged, Slices, Splice, Spliced, choose
 from hushar.models.scores import as_scores
@@ -151,7 +152,7 @@ class Scorer:
     def _cut(self, work: Work, vectorized: Vectorized, scores: NDArray[np.float32]) -> Scored:
         """Cut the scores back into answers."""
         messages, rows, received = work.messages, work.rows, work.received
-        errors = vectorized.errors
+        errors, layout = vectorized.errors, vectorized.layout
         scored = Scored(reading=work.reading, rows=len(scores))
         if errors:
             scored.errors = dict(errors)
@@ -162,16 +163,18 @@ class Scorer:
         whole = len(scores) if work.slices is None else len(scores) - vectorized.rows[-1]
         if messages:
             if self._privacy is not None:
+                # What is left of a message lies elsewhere.
+                layout = None
                 messages = [self._privacy.in_request(message) for message in messages]
             log = Logged(self._model_id, self._model_version, received) if self._logged else None
             scored.responses, scored.records = self._splice.whole(
-                messages, rows, scores[:whole], log, work.draft
+                messages, rows, scores[:whole], log, work.draft, layout
             )
             if max(map(len, scored.responses)) > self._max_answer_bytes:
                 self._leave_out_the_too_large(scored, len(work.messages))
         if work.slices is not None and len(work.messages) not in scored.errors:
             # The last step: what fails before it is tried again.
-            self._add(work.slices, scores[whole:], scored, len(work.messages))
+            self._add(work.slices, scores[whole:], vectorized.layout, scored, len(work.messages))
         return scored
 
     def _leave_out_the_too_large(self, scored: Scored, calls: int) -> None:
@@ -186,9 +189,16 @@ class Scorer:
             scored.records = list(compress(each_record(own_bytes(scored.records), len(good)), fitting))
         scored.responses = list(compress(scored.responses, fitting))
 
-    def _add(self, slices: Slices, scores: NDArray[np.float32], scored: Scored, index: int) -> None:
+    def _add(
+        self,
+        slices: Slices,
+        scores: NDArray[np.float32],
+        layout: Layout | None,
+        scored: Scored,
+        index: int,
+    ) -> None:
         try:
-            slices.add(scores)
+            slices.add(scores, layout)
         except AnswerTooLarge as error:
             scored.errors[index] = error
         except ValueError as error:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from hushar.drafts import Draft
 from hushar.errors import AnswerTooLarge
+from hushar.features.results import Layout
 from hushar.inference.privacy import Privacy
 from hushar.inference.wire import FIELD_1, FIELD_2, FIELD_3, LENGTH, MASK64, delimited, fields, text, varint
 
@@ -65,9 +66,10 @@ class Splice:
     """An implementation: see `spliced` and `spliced_part`."""
 
     whole: Callable[
-        [Sequence[bytes], Sequence[int], NDArray[np.float32], Logged | None, Draft | None], Spliced
+        [Sequence[bytes], Sequence[int], NDArray[np.float32], Logged | None, Draft | None, Layout | None],
+        Spliced,
     ]
-    part: Callable[[bytes, int, int, NDArray[np.float32], bool], Part]
+    part: Callable[[bytes, int, int, NDArray[np.float32], bool, Layout | None], Part]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +90,18 @@ def choose(vectorizer: str) -> Splice:
     return Splice(_splice.spliced, _splice.spliced_part)
 
 
-def spliced(
+def spliced(  # noqa: PLR0917 - a layout goes from one door to another
     messages: Sequence[bytes],
     rows: Sequence[int],
     scores: NDArray[np.float32],
     log: Logged | None,
     draft: Draft | None = None,
+    layout: Layout | None = None,  # noqa: ARG001 - the twin need not look again
 ) -> Spliced:
     """Responses and log records of whole calls, in one pass; the records in `draft` if there is room.
+
+    `layout`: what the vectorizer says of them, who may have read more parts behind them. This readable
+    implementation looks for itself.
 
     `rows[i]` rows of `scores`, C-contiguous float32 `(sum(rows), scores a row)`, belong to `messages[i]`,
     a serialized InferenceRequest that is known to decode. Raises ValueError where that does not fit.
@@ -128,9 +134,17 @@ def _laid(records: bytes, draft: Draft | None) -> bytes | Draft:
     return draft
 
 
-def spliced_part(message: bytes, at: int, rows: int, scores: NDArray[np.float32], logged: bool) -> Part:
+def spliced_part(  # noqa: PLR0917
+    message: bytes,
+    at: int,
+    rows: int,
+    scores: NDArray[np.float32],
+    logged: bool,
+    layout: Layout | None = None,  # noqa: ARG001 - the twin need not look again
+) -> Part:
     """The next `rows` rows of a message that is spliced in several parts, from the offset `at` on.
 
+    `layout`: as for `spliced`; these rows are the last part in it.
     `scores` as for `spliced`. With `rows` 0 the message has to hold no more of them: what stands behind the
     last one is looked at. Raises ValueError where that does not fit.
     """
@@ -184,13 +198,14 @@ class Slices:
         self._logged = logged
         self._privacy = privacy
         self._at = 0
+        self._walks = False
         self._columns: int | None = None
         self._request_id = b""
         self._outputs: list[bytes] = []
         self._log_rows: list[bytes] = []
 
-    def add(self, scores: NDArray[np.float32]) -> None:
-        """The scores of the next rows.
+    def add(self, scores: NDArray[np.float32], layout: Layout | None = None) -> None:
+        """The scores of the next rows. `layout`: as for `spliced_part`.
 
         Raises:
             ValueError: there are no more, or their scores a row are not as many as before.
@@ -199,8 +214,12 @@ class Slices:
         if self._columns not in (None, scores.shape[1]):
             raise ValueError(f"{scores.shape[1]} scores a row after {self._columns}")
         self._columns = scores.shape[1]
+        if layout is None:
+            # It ends behind the last row and not, as the vectorizer does, before the next one: what is
+            # between them would not be looked at.
+            self._walks = True
         outputs, log_rows, request_id, self._at = self._splice.part(
-            self._message, self._at, len(scores), scores, self._logged
+            self._message, self._at, len(scores), scores, self._logged, None if self._walks else layout
         )
         if self._privacy is not None:
             log_rows = self._privacy.in_log_rows(log_rows)

@@ -438,8 +438,8 @@ class TestLost:
         stage = make()
         whole, failing = stage.scorer._splice.whole, [True]
 
-        def fails_at_last(messages, rows, scores, log, draft):
-            made = whole(messages, rows, scores, log, draft)
+        def fails_at_last(messages, rows, scores, log, draft, layout):
+            made = whole(messages, rows, scores, log, draft, layout)
             if draft is not None and failing:
                 failing.clear()
                 assert made[1] == [draft]
