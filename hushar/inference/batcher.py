@@ -27,7 +27,7 @@ from hushar.inference.answering import CANCELLED, Answering
 from hushar.inference.finishing import Finishing
 from hushar.inference.pace import Pace
 from hushar.inference.placement import Placement
-from hushar.inference.queue import Arrival, Batch, CallQueue, Large, weight_of
+from hushar.inference.queue import Arrival, Batch, CallQueue, Large
 from hushar.inference.scoring import Scored, Scorer, Work
 from hushar.inference.threads import Threads
 from hushar.records import Call
@@ -185,12 +185,12 @@ class Batcher:
             or self._queue.calls
             or self._placement.in_thread(total)
         ):
-            self._take_in(Arrival(list(calls), messages, rows, arrived, received))
+            self._take_in(Arrival(list(calls), messages, rows, arrived, received, earliest))
             return
         if earliest < math.inf and earliest <= (now := self._clock()):
             # The transport's timer will end those whose deadline is over.
             batch = Batch()
-            batch.join(Arrival(list(calls), messages, rows, arrived, received), count, now)
+            batch.join(Arrival(list(calls), messages, rows, arrived, received, earliest), count, now)
             batch.summed_up()
             if batch.gone:
                 self._answering.count({CANCELLED: batch.gone})
@@ -212,12 +212,11 @@ class Batcher:
 
     def _take_in(self, arrival: Arrival) -> None:
         """Let calls into the queue, or refuse them."""
-        calls, rows, queue = arrival.calls, arrival.rows, self._queue
-        now = self._clock()
-        weight, size = weight_of(rows), sum(map(len, arrival.messages))
-        earliest = min([call.deadline for call in calls], default=now)
-        if max(rows, default=0) <= self._at_once and self._admission.fits(weight, size, earliest - now):
-            queue.admit(weight, size, len(calls))
+        now, queue = self._clock(), self._queue
+        weight, size = arrival.weighed().weight, arrival.size
+        fits = self._admission.fits(weight, size, arrival.earliest - now)
+        if fits and max(arrival.rows, default=0) <= self._at_once:
+            queue.admit(weight, size, len(arrival.calls))
             queue.put(arrival)
         else:
             self._take_each_in(arrival, now)
@@ -227,7 +226,7 @@ class Batcher:
             self._idle_tasks.unpark()
 
     def _take_each_in(self, arrival: Arrival, now: float) -> None:
-        accepted = Arrival([], [], [], arrival.arrived, arrival.received)
+        accepted = Arrival([], [], [], arrival.arrived, arrival.received, arrival.earliest)
         # Under overload nearly all are refused for one reason: that is said once for all of them.
         refused: dict[RequestError, list[Call]] = {}
         refusal = self._admission.refusals(now)
@@ -246,7 +245,7 @@ class Batcher:
                 accepted.messages.append(message)
                 accepted.rows.append(rows)
         if accepted.calls:
-            self._queue.put(accepted)
+            self._queue.put(accepted.weighed())
         failed: Counter[str] = Counter()
         for error, calls in refused.items():
             if isinstance(error, Overloaded):

@@ -14,7 +14,6 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import compress, islice
-from operator import not_
 from typing import Self
 
 from hushar.features.vectorize import Reading
@@ -33,10 +32,23 @@ class Arrival:
     """By time.perf_counter."""
     received: int
     """In microseconds since the epoch."""
+    earliest: float = -math.inf
+    """No deadline of the calls comes before it, by their clock."""
+    weight: int = 0
+    """Rows of those that wait; a call without rows counts as one, or any number would fit a matrix."""
+    size: int = 0
+    """Bytes of their messages."""
     at: int = 0
+
+    def weighed(self) -> Self:
+        """The same arrival, to which no call is added any more."""
+        self.weight, self.size = weight_of(self.rows), sum(map(len, self.messages))
+        return self
 
     def fitting(self, room: int) -> int:
         """The index after the last call that, with those before it, fits so many rows."""
+        if self.weight <= room:
+            return len(self.calls)
         stop = self.at
         for rows in islice(self.rows, self.at, None):
             room -= rows or 1
@@ -101,28 +113,42 @@ class Batch:
         return self
 
     def join(self, arrival: Arrival, stop: int, now: float) -> int:
-        """Take the arrival's calls before `stop`, but for those nobody waits for; the rows that came."""
-        part = slice(arrival.at, stop)
-        calls, messages, rows = arrival.calls[part], arrival.messages[part], arrival.rows[part]
-        deadlines = [call.deadline for call in calls]
-        over = [call.over or deadline <= now for call, deadline in zip(calls, deadlines, strict=True)]
-        self.earliest = min(self.earliest, min(deadlines, default=math.inf))
-        if True in over:
-            live = list(map(not_, over))
-            self.gone += over.count(True)
+        """Take the arrival's calls before `stop`, but for those nobody waits for; what those weigh."""
+        calls, messages, rows = arrival.calls, arrival.messages, arrival.rows
+        if arrival.at or stop < len(calls):
+            part = slice(arrival.at, stop)
+            calls, messages, rows = calls[part], messages[part], rows[part]
+        gone_weight, earliest = 0, arrival.earliest
+        if _some_are_over(calls, arrival.earliest, now):
+            live = [not (call.over or call.deadline <= now) for call in calls]
+            self.gone += live.count(False)
+            gone_weight = weight_of(rows)
             calls, messages = list(compress(calls, live)), list(compress(messages, live))
             rows = list(compress(rows, live))
+            gone_weight -= weight_of(rows)
+            earliest = min([call.deadline for call in calls], default=math.inf)
         if calls:
+            self.earliest = min(self.earliest, earliest)
             self.calls += calls
             self.messages += messages
             self.rows += rows
             self.received += [arrival.received] * len(calls)
             self.origins.append((arrival.arrived, len(calls)))
-        return weight_of(rows)
+        return gone_weight
+
+
+def _some_are_over(calls: list[Call], earliest: float, now: float) -> bool:
+    """Whether some may be; nearly always none is, and a comprehension for that costs more than looking."""
+    if earliest <= now:
+        return True
+    for call in calls:  # noqa: SIM110
+        if call.over:
+            return True
+    return False
 
 
 def weight_of(rows: list[int]) -> int:
-    """The rows of some calls; a call without rows counts as one, or any number would fit a matrix."""
+    """See Arrival.weight."""
     return sum(rows) + rows.count(0)
 
 
@@ -157,7 +183,7 @@ class CallQueue:
         self.calls += calls
 
     def put(self, arrival: Arrival) -> None:
-        """Add calls that have been counted, none of which is large."""
+        """Add calls that have been counted, none of which is large; they have been weighed."""
         self._arrivals.append(arrival)
 
     def put_large(self, large: Large) -> None:
@@ -207,12 +233,17 @@ class CallQueue:
                 if not whole or batch.calls:
                     break
                 stop += 1
-            before = arrival.at
-            filled += batch.join(arrival, stop, now)
-            self.rows -= weight_of(arrival.rows[before:stop])
-            self.bytes -= sum(map(len, arrival.messages[before:stop]))
+            before, weight, size = arrival.at, arrival.weight, arrival.size
+            if stop < len(arrival.calls):
+                weight = weight_of(arrival.rows[before:stop])
+                size = sum(map(len, arrival.messages[before:stop]))
+            filled += weight - batch.join(arrival, stop, now)
+            self.rows -= weight
+            self.bytes -= size
             self.calls -= stop - before
             arrival.at = stop
+            arrival.weight -= weight
+            arrival.size -= size
             if stop == len(arrival.calls):
                 self._arrivals.popleft()
         return filled

@@ -20,13 +20,13 @@ class Filled:
         self.queue = CallQueue(max_rows)
         self.calls = {}
 
-    def put(self, **rows):
-        """Calls that came together: name=rows."""
+    def put(self, *, earliest=-math.inf, **rows):
+        """Calls that came together: name=rows; no deadline comes before `earliest`."""
         calls = [Call(name, count) for name, count in rows.items()]
         self.calls |= {call.name: call for call in calls}
         messages = [b"m" * 10 for _ in calls]
         self.queue.admit(sum(count or 1 for count in rows.values()), 10 * len(calls), len(calls))
-        self.queue.put(Arrival(calls, messages, list(rows.values()), 1.0, 2))
+        self.queue.put(Arrival(calls, messages, list(rows.values()), 1.0, 2, earliest).weighed())
 
     def put_large(self, name, rows):
         call = self.calls[name] = Call(name, rows)
@@ -122,8 +122,34 @@ class TestGone:
         assert filled.batch.gone == 3
         assert filled.empty
 
+    @pytest.mark.parametrize("earliest", [-math.inf, 5.0])
+    def test_what_is_taken_of_an_arrival_leaves_the_rest(self, filled, earliest):
+        filled.put(earliest=earliest, a=4, b=0, c=4, d=3, e=0)
+        filled.calls["b"].over = True
+        assert filled.take() == "ac"
+        assert (filled.batch.gone, filled.batch.rows, filled.queue.rows) == (1, [4, 4], 4)
+        assert (filled.queue.bytes, filled.queue.calls) == (20, 2)
+        filled.put(earliest=earliest, f=7)
+        assert filled.take() == "de"
+        assert filled.take() == "f"
+        assert filled.empty
+
 
 class TestDeadlines:
+    def test_where_one_may_be_over_each_is_looked_at(self, filled):
+        filled.put(earliest=5.0, a=1, b=1)
+        filled.put(earliest=5.0, c=1, d=1)
+        filled.calls["a"].deadline = filled.calls["c"].deadline = 5.0
+        filled.calls["b"].deadline = 6.0
+        assert filled.take(now=5.0) == "bd"
+        assert (filled.batch.gone, filled.batch.earliest) == (2, 6.0)
+        assert filled.empty
+
+    def test_before_that_none_is(self, filled):
+        filled.put(earliest=5.0, a=1, b=1)
+        assert filled.take(now=4.9) == "ab"
+        assert filled.batch.earliest == 5.0
+
     def test_the_earliest_of_a_matrix_is_known(self, filled):
         filled.put(a=1, b=1, c=1)
         filled.calls["b"].deadline = 7.0
