@@ -293,11 +293,14 @@ class Server(purerpc.Server):  # type: ignore[misc]  # purerpc is untyped
     def _raise_descriptors(self) -> None:
         """Raise the soft limit of open files to the hard one, and say if it is too low all the same."""
         limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if limit != hard:
+        enough = self._max_connections + _SPARE_DESCRIPTORS
+        # macOS says that there is no hard limit, and refuses more than its own.
+        for wanted in (hard, max(limit, enough)) if limit != hard else ():
             with suppress(OSError, ValueError):
-                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-                limit = hard
-        if limit != resource.RLIM_INFINITY and limit < self._max_connections + _SPARE_DESCRIPTORS:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+                limit = wanted
+                break
+        if limit != resource.RLIM_INFINITY and limit < enough:
             log.warning("max_connections is %d, but only %d files may be open", self._max_connections, limit)
 
     @property
