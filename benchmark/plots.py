@@ -87,6 +87,8 @@ def multiples(measured: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[s
     """Each server as a multiple of grpc.aio, all by the same measure, and which that is."""
     found = {name: against(measured, name, AIO) for name in names if name in measured["servers"]}
     by_cpu = any(each[2] or waiting(measured, name) is not None for name, each in found.items())
+    # What hushar waits for is not to be left out.
+    by_cpu = by_cpu and (HUSHAR not in found or waiting(measured, HUSHAR) is None)
     return {name: each[1 if by_cpu else 0] for name, each in found.items()}, BY_CPU if by_cpu else BY_RATE
 
 

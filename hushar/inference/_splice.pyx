@@ -31,6 +31,9 @@ from hushar.inference._fields cimport (
     varint_size,
 )
 
+cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
+
 # `received_unix_micros` (16, varint) and `model_version` (17, length-delimited) have tags of two bytes.
 
 ctypedef struct Item:
@@ -113,25 +116,30 @@ cdef void set_packed(Constant* constant, Py_ssize_t columns) noexcept:
 
 
 cdef Row* new_table(Py_ssize_t rows) except NULL:
-    cdef Row* table = <Row*> PyMem_Malloc((rows or 1) * sizeof(Row))
+    cdef Row* table = NULL
+    if rows < PY_SSIZE_T_MAX // <Py_ssize_t> sizeof(Row):
+        table = <Row*> PyMem_Malloc((rows or 1) * sizeof(Row))
     if table == NULL:
         raise MemoryError
     return table
 
 
 cdef const Row* rows_of(
-    tuple layout, Py_ssize_t rows, Py_ssize_t count, Item* items, bint are_last
+    layout, Py_ssize_t rows, Py_ssize_t count, Item* items, bint are_last
 ) except NULL:
     """What a layout says of the first parts, or of the last one; the heads go into `items`."""
-    cdef bytes places = layout[0], heads = layout[1]
-    cdef Py_ssize_t index, first_row = 0, first = 0
+    cdef bytes places, heads
+    cdef Py_ssize_t index, first_row, first
     cdef const Head* head
-    if are_last:
-        first_row = PyBytes_GET_SIZE(places) // <Py_ssize_t> sizeof(Row) - rows
-        first = PyBytes_GET_SIZE(heads) // <Py_ssize_t> sizeof(Head) - count
-    if first_row < 0 or first < 0 or (first_row + rows) * <Py_ssize_t> sizeof(Row) > PyBytes_GET_SIZE(places) \
-            or (first + count) * <Py_ssize_t> sizeof(Head) > PyBytes_GET_SIZE(heads):
+    places, heads = layout
+    if places is None or heads is None:
+        raise TypeError("a layout is of bytes")
+    first_row = PyBytes_GET_SIZE(places) // <Py_ssize_t> sizeof(Row) - rows
+    first = PyBytes_GET_SIZE(heads) // <Py_ssize_t> sizeof(Head) - count
+    if first_row < 0 or first < 0:
         raise ValueError(f"a layout of fewer than {count} messages with {rows} rows")
+    if not are_last:
+        first_row = first = 0
     head = <const Head*> PyBytes_AS_STRING(heads) + first
     for index in range(count):
         items[index].has_id, items[index].id = head[index].has_id, head[index].id
@@ -355,7 +363,8 @@ cdef bint check(Item* item, const Row* table, const Constant* constant) noexcept
         if not lies_in(&row.whole, begin, item.size) or row.kept != row.whole.size:
             return False
         begin = row.whole.start + row.whole.size
-        if row.id.size and not lies_in(&row.id, row.whole.start, begin):
+        # A row without an id has an empty one at the beginning of the message.
+        if (row.id.start or row.id.size) and not lies_in(&row.id, row.whole.start, begin):
             return False
         add_row(item, row, constant)
     add_ends(item, constant)

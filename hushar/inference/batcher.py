@@ -213,10 +213,9 @@ class Batcher:
     def _take_in(self, arrival: Arrival) -> None:
         """Let calls into the queue, or refuse them."""
         now, queue = self._clock(), self._queue
-        weight, size = arrival.weighed().weight, arrival.size
-        fits = self._admission.fits(weight, size, arrival.earliest - now)
+        fits = self._admission.fits(arrival.weight, arrival.size, arrival.earliest - now)
         if fits and max(arrival.rows, default=0) <= self._at_once:
-            queue.admit(weight, size, len(arrival.calls))
+            queue.admit(arrival.weight, arrival.size, len(arrival.calls))
             queue.put(arrival)
         else:
             self._take_each_in(arrival, now)
@@ -226,7 +225,9 @@ class Batcher:
             self._idle_tasks.unpark()
 
     def _take_each_in(self, arrival: Arrival, now: float) -> None:
-        accepted = Arrival([], [], [], arrival.arrived, arrival.received, arrival.earliest)
+        accepted: list[Call] = []
+        messages: list[bytes] = []
+        counts: list[int] = []
         # Under overload nearly all are refused for one reason: that is said once for all of them.
         refused: dict[RequestError, list[Call]] = {}
         refusal = self._admission.refusals(now)
@@ -241,11 +242,12 @@ class Batcher:
             if rows > self._limits.max_rows:
                 self._queue.put_large(self._large(call, message, rows, arrival))
             else:
-                accepted.calls.append(call)
-                accepted.messages.append(message)
-                accepted.rows.append(rows)
-        if accepted.calls:
-            self._queue.put(accepted.weighed())
+                accepted.append(call)
+                messages.append(message)
+                counts.append(rows)
+        if accepted:
+            origin = arrival.arrived, arrival.received, arrival.earliest
+            self._queue.put(Arrival(accepted, messages, counts, *origin))
         failed: Counter[str] = Counter()
         for error, calls in refused.items():
             if isinstance(error, Overloaded):

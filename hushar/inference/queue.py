@@ -34,16 +34,14 @@ class Arrival:
     """In microseconds since the epoch."""
     earliest: float = -math.inf
     """No deadline of the calls comes before it, by their clock."""
-    weight: int = 0
+    weight: int = field(init=False)
     """Rows of those that wait; a call without rows counts as one, or any number would fit a matrix."""
-    size: int = 0
+    size: int = field(init=False)
     """Bytes of their messages."""
     at: int = 0
 
-    def weighed(self) -> Self:
-        """The same arrival, to which no call is added any more."""
+    def __post_init__(self) -> None:
         self.weight, self.size = weight_of(self.rows), sum(map(len, self.messages))
-        return self
 
     def fitting(self, room: int) -> int:
         """The index after the last call that, with those before it, fits so many rows."""
@@ -183,7 +181,7 @@ class CallQueue:
         self.calls += calls
 
     def put(self, arrival: Arrival) -> None:
-        """Add calls that have been counted, none of which is large; they have been weighed."""
+        """Add calls that have been counted, none of which is large."""
         self._arrivals.append(arrival)
 
     def put_large(self, large: Large) -> None:

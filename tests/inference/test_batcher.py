@@ -153,10 +153,11 @@ class TestQueue:
         assert len(stage.out.records()) == 1
         assert stage.out.failed == {"CANCELLED": 1}
 
-    async def test_nor_for_one_whose_deadline_is_over(self, make_stage, call, autojump_clock):
-        stage = make_stage()
+    @pytest.mark.parametrize("refused", [0, 1], ids=["together", "each for itself"])
+    async def test_nor_for_one_whose_deadline_is_over(self, make_stage, call, autojump_clock, refused):
+        stage = make_stage(max_rows=4, max_call_rows=4)
         late, here = call(1.0, deadline=trio.current_time() + 1), call(2.0)
-        stage.queue(late, here)
+        stage.queue(late, here, *[call(*range(5)) for _ in range(refused)])
         await trio.sleep(1)
         await stage.rest()
         assert stage.runtime.runs == [[2.0]]

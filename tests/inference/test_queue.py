@@ -26,7 +26,7 @@ class Filled:
         self.calls |= {call.name: call for call in calls}
         messages = [b"m" * 10 for _ in calls]
         self.queue.admit(sum(count or 1 for count in rows.values()), 10 * len(calls), len(calls))
-        self.queue.put(Arrival(calls, messages, list(rows.values()), 1.0, 2, earliest).weighed())
+        self.queue.put(Arrival(calls, messages, list(rows.values()), 1.0, 2, earliest))
 
     def put_large(self, name, rows):
         call = self.calls[name] = Call(name, rows)

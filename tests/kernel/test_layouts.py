@@ -1,5 +1,7 @@
 """Where the kernel has found rows and ids is where the splice finds them."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from kernelkit import layouts, mutation, plans, requests, running, splicing
@@ -75,29 +77,83 @@ def test_some_slices_have_rows_with_a_field_3(vectorizer, order):
         assert known == len(sizes) - ("t" in order)
 
 
-def test_a_wrong_layout_is_refused_and_nothing_outside_is_read(rng):
+MESSAGE = field(1, "id") + field(2, ROW) + field(2, field(1, "second"))
+FIRST, SECOND, END = MESSAGE.index(ROW), MESSAGE.index(field(1, "second")), len(MESSAGE)
+
+
+@pytest.mark.parametrize("way", ["whole", "part"])
+@pytest.mark.parametrize(
+    ("row", "number", "value"),
+    [
+        # Of a row: where it is, how long, where its id is, how long, what is kept.
+        *[(0, 0, value) for value in (-1, END + 1, -(2**63), 2**63 - 1)],
+        *[(0, 1, value) for value in (-1, END, 2**63 - 1)],
+        *[(0, 2, value) for value in (1, FIRST - 1, SECOND + 1, -(2**63))],
+        *[(0, 3, value) for value in (-1, len(ROW), 2**63 - 1)],
+        *[(0, 4, value) for value in (-1, 0, len(ROW) - 1, END)],
+        (1, 0, FIRST),  # before the end of the first
+        (1, 1, END - SECOND + 1),
+        (1, 2, FIRST + 2),
+        # Of the head: where the id is, how long, and where reading has ended.
+        *[("head", 0, value) for value in (-1, END + 1, -(2**63))],
+        *[("head", 1, value) for value in (-1, END, 2**63 - 1)],
+        *[("head", 3, value) for value in (-1, END + 1)],
+    ],
+)
+def test_a_layout_of_another_message_is_refused(vectorizer, way, row, number, value):
+    places, heads = (np.frombuffer(each, np.int64).copy() for each in layout_of(vectorizer, MESSAGE))
+    if row == "head":
+        heads[number] = value
+    else:
+        places[layouts.INTEGERS_OF_A_ROW * row + number] = value
+    with pytest.raises(ValueError, match="message"):
+        spliced_by(way, MESSAGE, 2, (places.tobytes(), heads.tobytes()))
+
+
+def spliced_by(way, message, rows, layout):
+    compiled, scores = splice.choose("cython"), np.ones((rows, 1), np.float32)
+    if way == "whole":
+        return compiled.whole([message], [rows], scores, Logged(b"m", b"v", [1]), None, layout)
+    return compiled.part(message, 0, rows, scores, True, layout)
+
+
+@pytest.mark.parametrize("way", ["whole", "part"])
+def test_so_is_what_is_none(vectorizer, way):
+    places, heads = layout_of(vectorizer, MESSAGE)
+    for layout in ((places[:-1], heads), (places, heads[:-1]), (b"", b"")):
+        with pytest.raises(ValueError, match="a layout of fewer than 1 messages with 2 rows"):
+            spliced_by(way, MESSAGE, 2, layout)
+    for layout in ((), (places,), (None, None), (places, heads, b"")):
+        with pytest.raises((TypeError, ValueError)):
+            spliced_by(way, MESSAGE, 2, layout)
+
+
+@pytest.mark.parametrize("layout", [None, (b"", b"")])
+def test_nor_are_there_rows_beyond_all_memory(layout):
+    """Scores without columns may be any number of rows."""
+    rows = 2**60
+    scores = np.lib.stride_tricks.as_strided(np.ones((1, 0), np.float32), (rows, 0))
+    with pytest.raises((MemoryError, ValueError)):
+        splice.choose("cython").whole([b""], [rows], scores, None, None, layout)
+
+
+def test_nothing_outside_is_read_whatever_a_layout_says(rng):
     """The sanitizers look at this one (noxfile.py)."""
-    compiled, refused = splice.choose("cython"), 0
-    setup = plans.setup(rng)
-    vectorizer = make_vectorizer(setup.plan, "cython")
-    while refused < 400:
-        message = requests.any_request(rng, setup)
-        rows = vectorizer.count([message])
-        found = vectorizer.vectorize([message], rows)
-        if found.layout is None:
-            continue
-        scores, log = splicing.scores_for(rng, rows[0], 1), Logged(b"m", b"v", [1])
-        wrong = layouts.damaged(rng, found.layout)
-        for made, arguments in (
-            (compiled.whole, ([message], rows, scores, log, None, wrong)),
-            (compiled.part, (message, 0, rows[0], scores, True, wrong)),
-        ):
-            try:
-                made(*arguments)
-            except ValueError:
-                refused += 1
-    with pytest.raises(ValueError, match="a layout of fewer than 1 messages with 2 rows"):
-        compiled.whole([field(2, b"") * 2], [2], np.ones((2, 1), np.float32), None, None, (b"", b""))
+    compiled = splice.choose("cython")
+    for _ in range(10):
+        setup = plans.setup(rng)
+        vectorizer = make_vectorizer(setup.plan, "cython")
+        for message in (requests.any_request(rng, setup) for _ in range(60)):
+            (rows,) = vectorizer.count([message])
+            found = vectorizer.vectorize([message], [rows])
+            if found.layout is None:
+                continue
+            scores, log = splicing.scores_for(rng, rows, 1), Logged(b"m", b"v", [1])
+            wrong = layouts.damaged(rng, found.layout)
+            with contextlib.suppress(ValueError):
+                compiled.whole([message], [rows], scores, log, None, wrong)
+            with contextlib.suppress(ValueError):
+                compiled.part(message, 0, rows, scores, True, wrong)
 
 
 class Sums:
@@ -139,3 +195,24 @@ def test_batches_of_which_only_some_of_the_bytes_are_left(among, privacy):
     assert (responses, records, errors) == scored("reference", setup, messages, privacy)
     assert list(errors) == [1] * (among not in ([], [4.0]))
     assert len(responses) == len(messages) - len(errors)
+
+
+def test_the_scorer_passes_them_on(vectorizer):
+    scorer = Scorer(vectorizer, ServedModel(Sums(), "m", "v"), logged=True)
+    right, told = scorer._splice, []
+
+    def whole(*arguments):
+        told.append(arguments[-1])
+        return right.whole(*arguments)
+
+    def part(*arguments):
+        told.append(arguments[-1])
+        return right.part(*arguments)
+
+    scorer._splice = splice.Splice(whole, part)
+    large = field(2, ROW) * 2
+    work = Work([MESSAGE], [2], [1])
+    work.reading, work.slices, work.slice_rows = scorer.begin(large), scorer.slices(large), 2
+    assert not scorer.score(work).errors
+    assert told == [told[0]] * 2
+    assert [len(each) % 8 for each in told[0]] == [0, 0]
