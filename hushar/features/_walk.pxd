@@ -7,7 +7,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport realloc
 from libc.string cimport memcpy, memset
 
-from hushar.features._decimal cimport NO_NUMBER, READ, Verdict, is_midway, read_decimal
+from hushar.features._decimal cimport NO_NUMBER, READ, Verdict, is_midway, nearest_beside, read_decimal
 from hushar.features._layout cimport Row, Span
 from hushar.features._wire cimport Bytes, is_utf8, likely, load32, load64, rare
 from hushar.features._words cimport Words, look_up
@@ -34,7 +34,7 @@ cdef enum:
     ELEMENTS = 5
 
 cdef enum:
-    LONG_NUMBER = 64
+    LONG_NUMBER = 512
     NO_ROUTE = 0xFFFFFFFF
     NOTED_ROWS = 64
 
@@ -122,7 +122,7 @@ cdef struct Walk:
 cdef inline void long_number(
     Walk* walk, const uint8_t* text, Py_ssize_t length, float* number
 ) noexcept with gil:
-    """A number that the short way of _decimal.pxd left open, in Python."""
+    """A number that the short way of _decimal.pxd left open: by its float64, or if it is long in Python."""
     cdef char[LONG_NUMBER] copy
     cdef double wide
     try:
@@ -130,9 +130,8 @@ cdef inline void long_number(
             memcpy(copy, text, length)
             copy[length] = 0
             wide = PyOS_string_to_double(copy, NULL, NULL)
-            if not is_midway(wide):
-                number[0] = <float>wide
-                return
+            number[0] = nearest_beside(text, length, wide) if is_midway(wide) else <float>wide
+            return
         from hushar.features.numbers import nearest_number
 
         number[0] = nearest_number(text[:length].decode("ascii"))

@@ -84,6 +84,27 @@ class TestStrings:
                 texts.append(below)
         expect(make, identity, texts)
 
+    def test_midpoints_in_other_spellings(self, make, identity, rng):
+        """With exponents, leading zeros, and about as long as what the kernel decides by itself."""
+        texts = []
+        for _ in range(400):
+            _, digits, exponent = values.Decimal(values.midpoint(rng)).as_tuple()
+            whole = "".join(map(str, digits))
+            for more in ("", "1", "0" * 140, "0" * 140 + "1"):
+                texts += [f"{whole}{more}e{exponent - len(more)}", f"-{whole}{more}E{exponent - len(more)}"]
+            below = str(int(whole) * 10**150 - 1)
+            texts += [
+                f"+000{below}e{exponent - 150}",
+                f"{below[0]}.{below[1:]}e{exponent - 151 + len(below)}",
+            ]
+            point = exponent + len(whole)
+            texts += [f".{whole}e+{point:07}" if point >= 0 else f".{whole}e{point}", f"{whole}.e{exponent}"]
+            for length in (510, 511, 512, 513):
+                zeros = length - len(whole) - len("1e-00400")
+                texts.append(f"{whole}{'0' * zeros}1e{exponent - zeros - 1:06}")
+                assert len(texts[-1]) == length
+        expect(make, identity, texts)
+
     @settings(deadline=None, max_examples=50, derandomize=True)
     @given(
         texts=st.lists(

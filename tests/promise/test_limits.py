@@ -77,9 +77,13 @@ def test_a_full_spool_loses_the_oldest_records_and_counts_them(serve, aws):
     assert books["dropped"] == len(missing(load.answered, ids)) > 500
     assert books["delivered"] == len(ids) > 250
     assert twice(ids) == {}
-    # The first calls are gone, the last are there.
+    # The first calls are gone, the last are there. A segment that is being delivered just then is kept.
     in_order = sorted(load.answered, key=load.answered.get)
-    assert set(in_order[:500]).isdisjoint(ids)
+    first = set(in_order[:500])
+    segments = [
+        {batch.request_id for batch in logs.inferenceLogBatches} for logs in aws.store.logs().values()
+    ]
+    assert sum(not first.isdisjoint(segment) for segment in segments) <= 1
     assert set(in_order[-200:]) <= ids.keys()
     assert any("spool_full" in line for line in service.lines)
     verified = service.run("logs", "verify", aws.uri)
