@@ -21,6 +21,8 @@ from hushar.rpc.messages import LARGE_PART, MESSAGE_OVERHEAD, UNKNOWN
 cdef extern from "Python.h":
     ctypedef struct PyObject
     PyObject *PyDict_GetItemWithError(object mapping, object key) except? NULL
+    Py_ssize_t Py_REFCNT(PyObject *of)
+    PyObject *PyList_GET_ITEM(object of, Py_ssize_t index)
 
 cdef extern from *:
     """
@@ -41,6 +43,27 @@ cdef extern from *:
     }
     """
     void want_huge_pages(char *block, Py_ssize_t size) noexcept nogil
+
+cdef extern from *:
+    """
+    /* A bytes object that nobody else has becomes one of so many bytes, no more than it was made with, with
+       other content. */
+    static void hushar_begin_anew(PyObject *block, Py_ssize_t size)
+    {
+        PyBytesObject *bytes = (PyBytesObject *)block;
+        Py_SET_SIZE(bytes, size);
+        bytes->ob_sval[size] = 0;
+    #if defined(__GNUC__)
+    #pragma GCC diagnostic push
+    #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    #endif
+        bytes->ob_shash = -1;
+    #if defined(__GNUC__)
+    #pragma GCC diagnostic pop
+    #endif
+    }
+    """
+    void begin_anew "hushar_begin_anew"(bytes block, Py_ssize_t size) noexcept
 
 cdef enum:
     DATA = 0
@@ -67,6 +90,55 @@ cdef Py_ssize_t ROOM = 64
 # A block from this size on is mapped anew each time (hushar/app/memory.py), and to have it cleared 4 KiB at a
 # time costs more than to copy it: there huge pages pay.
 cdef Py_ssize_t HUGE = 32 << 20
+# Blocks of messages of at least KEPT bytes are kept for the next ones, up to so many in all. Given back, a block
+# would be free until then, and where something small that stays came to lie in it, the next message would need as
+# much memory again.
+cdef Py_ssize_t KEPT = 256 << 10
+cdef Py_ssize_t MOST_KEPT = 32 << 20
+cdef list kept = []         # bytes objects; those that nobody else has are free
+cdef list kept_rooms = []   # the sizes that they were made with
+cdef Py_ssize_t kept_bytes = 0
+
+
+cdef bytes new_block(Py_ssize_t room):
+    """A bytes object of so many bytes, to be written by whoever has asked for it."""
+    cdef bytes block
+    cdef Py_ssize_t index, found
+    if KEPT <= room <= MOST_KEPT:
+        for index in range(len(kept)):
+            found = kept_rooms[index]
+            if found // 2 <= room <= found and is_free(kept, index):
+                block = kept[index]
+                begin_anew(block, room)
+                return block
+    block = PyBytes_FromStringAndSize(NULL, room)
+    if room >= HUGE:
+        want_huge_pages(PyBytes_AS_STRING(block), room)
+    if KEPT <= room <= MOST_KEPT:
+        keep_block(block, room)
+    return block
+
+
+cdef inline bint is_free(list blocks, Py_ssize_t index) noexcept:
+    """Whether nobody else has a block; a reference of our own is not even borrowed here."""
+    return Py_REFCNT(PyList_GET_ITEM(blocks, index)) == 1
+
+
+cdef int keep_block(bytes block, Py_ssize_t room) except -1:
+    """Keep a block, instead of free ones where there are too many."""
+    global kept_bytes
+    cdef Py_ssize_t index = 0
+    while kept_bytes + room > MOST_KEPT and index < len(kept):
+        if is_free(kept, index):
+            kept_bytes -= <Py_ssize_t> kept_rooms[index]
+            del kept[index], kept_rooms[index]
+        else:
+            index += 1
+    if kept_bytes + room <= MOST_KEPT:
+        kept.append(block)
+        kept_rooms.append(room)
+        kept_bytes += room
+    return 0
 
 
 cdef class Gathered:
@@ -98,9 +170,7 @@ cdef class Gathered:
             raise ValueError(f"{needed} bytes of a message of {length}")
         if needed > room:
             room = length if needed > length // ROOM else min(needed * ROOM, length // ROOM)
-            larger = PyBytes_FromStringAndSize(NULL, room)
-            if room >= HUGE:
-                want_huge_pages(PyBytes_AS_STRING(larger), room)
+            larger = new_block(room)
             if self._have:
                 memcpy(PyBytes_AS_STRING(larger), PyBytes_AS_STRING(self._content), self._have)
             self._content = larger

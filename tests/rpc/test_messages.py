@@ -5,6 +5,7 @@ import itertools
 import os
 import tracemalloc
 import zlib
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -287,6 +288,59 @@ class TestGathering:
         with pytest.raises(TypeError):
             content.add(None, 5)
         assert content.take() == b"abc"
+
+    def test_large_messages_that_somebody_has_do_not_change(self, gathered):
+        """Their memory is used again, but not before."""
+        random, held = Random(5), []
+
+        def expected(number, size):
+            return bytes([number]) * (size // 2) + bytes([number + 1]) * (size - size // 2)
+
+        for number in range(120):
+            size = random.choice((200_000, 300_000, 500_000, 600_000, 3_000_000, 12_000_000))
+            whole, content = expected(number, size), gathered()
+            for part in (whole[: size // 3], whole[size // 3 :]):
+                content.add(part, size)
+            # Some are given up.
+            if random.random() < 0.9:
+                held.append((number, size, content.take()))
+            if len(held) > random.randrange(12):
+                held.pop(random.randrange(len(held)))
+            assert all(message == expected(*about) for *about, message in held)
+
+    def test_they_are_values_as_any_other(self, gathered):
+        """Of one length and another, with hashes of their own."""
+        seen = set()
+        for size in (1_000_000, 1_000_000, 700_000, 999_999, 1_000_000):
+            content, expected = gathered(), os.urandom(size)
+            content.add(expected, size)
+            message = content.take()
+            assert (message, len(message), hash(message)) == (expected, size, hash(expected))
+            assert message.endswith(expected[-3:])
+            seen.add(hash(message))
+        assert len(seen) == 5
+
+    def test_the_memory_of_a_large_message_is_used_for_the_next(self, twins):
+        if not twins.is_compiled():
+            pytest.skip(twins.NEEDS)
+
+        def message(size):
+            content = compiled.Gathered()
+            content.add(bytes(size), size)
+            return content.take()
+
+        # Whatever other tests have left is given up for that, and that for the next.
+        message(32 << 20)
+        first = message(5_000_000)
+        place = id(first)
+        second = message(5_000_000)
+        assert id(second) != place
+        del first
+        assert id(message(4_000_000)) == place
+        assert id(third := message(2_400_000)) != place
+        # No more is kept than that, and nothing while somebody has it.
+        many = [message(10_000_000) for _ in range(5)]
+        assert [len(each) for each in (second, third, *many)] == [5_000_000, 2_400_000, *[10_000_000] * 5]
 
     @pytest.mark.parametrize("first", [1, 5000, 130_807, 160_000])
     def test_a_large_message_is_never_held_twice(self, twins, first):
