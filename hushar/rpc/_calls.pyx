@@ -22,7 +22,7 @@ cdef extern from "Python.h":
     ctypedef struct PyObject
     PyObject *PyDict_GetItemWithError(object mapping, object key) except? NULL
     Py_ssize_t Py_REFCNT(PyObject *of)
-    PyObject *PyList_GET_ITEM(object of, Py_ssize_t index)
+    PyObject *PyTuple_GET_ITEM(object of, Py_ssize_t index)
 
 cdef extern from *:
     """
@@ -85,59 +85,66 @@ cdef long long message_overhead = MESSAGE_OVERHEAD
 
 # Room is made for so many times what has come, but for all of a message only once such a part of it is there:
 # no more than that part is copied, and held twice. What only a prefix promises is address space that nothing
-# has touched.
+# has touched, or a block that is kept for whoever comes next.
 cdef Py_ssize_t ROOM = 64
 # A block from this size on is mapped anew each time (hushar/app/memory.py), and to have it cleared 4 KiB at a
 # time costs more than to copy it: there huge pages pay.
 cdef Py_ssize_t HUGE = 32 << 20
 # Blocks of messages of at least KEPT bytes are kept for the next ones, up to so many in all. Given back, a block
 # would be free until then, and where something small that stays came to lie in it, the next message would need as
-# much memory again.
+# much memory again; and one from HUGE on would be cleared again.
 cdef Py_ssize_t KEPT = 256 << 10
-cdef Py_ssize_t MOST_KEPT = 32 << 20
-cdef list kept = []         # bytes objects; those that nobody else has are free
-cdef list kept_rooms = []   # the sizes that they were made with
-cdef Py_ssize_t kept_bytes = 0
+cdef Py_ssize_t MOST_KEPT = 64 << 20
+cdef list kept = []         # (a bytes object, which is free if nobody else has it; the size that it was made with)
 
 
-cdef bytes new_block(Py_ssize_t room):
-    """A bytes object of so many bytes, to be written by whoever has asked for it."""
+cdef bytes new_block(Py_ssize_t room, bint is_whole):
+    """A bytes object of so many bytes, to be written by whoever has asked for it. `is_whole`: of a message."""
+    cdef tuple entry
     cdef bytes block
-    cdef Py_ssize_t index, found
-    if KEPT <= room <= MOST_KEPT:
-        for index in range(len(kept)):
-            found = kept_rooms[index]
-            if found // 2 <= room <= found and is_free(kept, index):
-                block = kept[index]
+    cdef Py_ssize_t made_with
+    cdef bint may_keep = is_whole and KEPT <= room <= MOST_KEPT
+    if may_keep:
+        for entry in kept:
+            made_with = entry[1]
+            if made_with // 2 <= room <= made_with and is_free(entry):
+                block = entry[0]
                 begin_anew(block, room)
                 return block
     block = PyBytes_FromStringAndSize(NULL, room)
     if room >= HUGE:
         want_huge_pages(PyBytes_AS_STRING(block), room)
-    if KEPT <= room <= MOST_KEPT:
-        keep_block(block, room)
+    if may_keep:
+        try:
+            keep_block(block, room)
+        except MemoryError:
+            # The message has its memory.
+            pass
     return block
 
 
-cdef inline bint is_free(list blocks, Py_ssize_t index) noexcept:
-    """Whether nobody else has a block; a reference of our own is not even borrowed here."""
-    return Py_REFCNT(PyList_GET_ITEM(blocks, index)) == 1
+cdef inline bint is_free(tuple entry) noexcept:
+    return Py_REFCNT(PyTuple_GET_ITEM(entry, 0)) == 1
 
 
 cdef int keep_block(bytes block, Py_ssize_t room) except -1:
-    """Keep a block, instead of free ones where there are too many."""
-    global kept_bytes
-    cdef Py_ssize_t index = 0
-    while kept_bytes + room > MOST_KEPT and index < len(kept):
-        if is_free(kept, index):
-            kept_bytes -= <Py_ssize_t> kept_rooms[index]
-            del kept[index], kept_rooms[index]
+    """Keep a block, if there is room for it, in the place of free ones if need be."""
+    cdef tuple entry
+    cdef Py_ssize_t in_use = 0, total = 0, index = 0
+    for entry in kept:
+        total += <Py_ssize_t> entry[1]
+        if not is_free(entry):
+            in_use += <Py_ssize_t> entry[1]
+    if in_use + room > MOST_KEPT:
+        return 0
+    kept.append((block, room))
+    while total + room > MOST_KEPT:
+        entry = kept[index]
+        if is_free(entry):
+            total -= <Py_ssize_t> entry[1]
+            del kept[index]
         else:
             index += 1
-    if kept_bytes + room <= MOST_KEPT:
-        kept.append(block)
-        kept_rooms.append(room)
-        kept_bytes += room
     return 0
 
 
@@ -170,7 +177,7 @@ cdef class Gathered:
             raise ValueError(f"{needed} bytes of a message of {length}")
         if needed > room:
             room = length if needed > length // ROOM else min(needed * ROOM, length // ROOM)
-            larger = new_block(room)
+            larger = new_block(room, room == length)
             if self._have:
                 memcpy(PyBytes_AS_STRING(larger), PyBytes_AS_STRING(self._content), self._have)
             self._content = larger

@@ -330,7 +330,7 @@ class TestGathering:
             return content.take()
 
         # Whatever other tests have left is given up for that, and that for the next.
-        message(32 << 20)
+        message(64 << 20)
         first = message(5_000_000)
         place = id(first)
         second = message(5_000_000)
