@@ -3,12 +3,12 @@
 
 Theory of operation. First every message is walked, without the GIL: where its ids are, where its rows
 begin and end, how many bytes of each row stay without its fields 3, and so how long its response and its
-record will be. What the vectorizer has found of that on its way (`_layout.pxd`) is not looked for again. Then the bytes objects are made, each of its final size: one for each response, one for all
-records. Then they are filled, again without the GIL: nobody else knows of them yet.
+record will be. What the vectorizer has found of that on its way (`_layout.pxd`) is not looked for again.
+Then the bytes objects are made, each of its final size: one for each response, one for all records. Then they are filled, again without the GIL: nobody else knows of them yet.
 
 The walk checks every tag and length against the end of what it is in. A message that does not fit what the
-caller says of it, or what a layout says, is a ValueError, and nothing outside of it is read. Records that have room in the log's
-draft are filled in there: no object is made for them.
+caller says of it, or what a layout says, is a ValueError, and nothing outside of it is read. Records that have
+room in the log's draft are filled in there: no object is made for them.
 """
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
@@ -91,14 +91,7 @@ def spliced_part(bytes message not None, Py_ssize_t at, Py_ssize_t rows, scores,
         constant.logged = logged
         item.data, item.size = <const uint8_t*> PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message)
         item.rows, item.at, item.is_part = rows, at, True
-        if layout is not None:
-            # It is the last one of those that were vectorized together.
-            found = rows_of(layout, rows, 1, &item, True)
-            at = check_all(&item, 1, found, &constant)
-        else:
-            found = table = new_table(rows)
-            with nogil:
-                at = measure_all(&item, 1, table, &constant)
+        found = locate(&item, 1, rows, layout, &table, &constant, &at)
         if at >= 0:
             raise ValueError(f"the message is cut short or does not have {rows} rows more")
         responses, records = make(&item, 1, found, &constant, <const uint8_t*> view.buf, None)
@@ -124,10 +117,31 @@ cdef Row* new_table(Py_ssize_t rows) except NULL:
     return table
 
 
-cdef const Row* rows_of(
-    layout, Py_ssize_t rows, Py_ssize_t count, Item* items, bint are_last
+cdef const Row* locate(
+    Item* items,
+    Py_ssize_t count,
+    Py_ssize_t rows,
+    layout,
+    Row** table,
+    const Constant* constant,
+    Py_ssize_t* wrong,
 ) except NULL:
-    """What a layout says of the first parts, or of the last one; the heads go into `items`."""
+    """Where the rows are, by the layout or else in a `table` that is made, and all sizes. `wrong`: the index of
+    the first message that is not what the caller says, or -1."""
+    cdef const Row* found
+    if layout is not None:
+        found = rows_of(layout, rows, count, items)
+        wrong[0] = first_wrong(items, count, found, NULL, constant)
+        return found
+    table[0] = new_table(rows)
+    with nogil:
+        wrong[0] = first_wrong(items, count, NULL, table[0], constant)
+    return table[0]
+
+
+cdef const Row* rows_of(layout, Py_ssize_t rows, Py_ssize_t count, Item* items) except NULL:
+    """What a layout says of the first parts, or for a part of a message of the last one, since that stands behind
+    those that were vectorized with it; the heads go into `items`."""
     cdef bytes places, heads
     cdef Py_ssize_t index, first_row, first
     cdef const Head* head
@@ -138,7 +152,7 @@ cdef const Row* rows_of(
     first = PyBytes_GET_SIZE(heads) // <Py_ssize_t> sizeof(Head) - count
     if first_row < 0 or first < 0:
         raise ValueError(f"a layout of fewer than {count} messages with {rows} rows")
-    if not are_last:
+    if count == 0 or not items.is_part:
         first_row = first = 0
     head = <const Head*> PyBytes_AS_STRING(heads) + first
     for index in range(count):
@@ -193,13 +207,7 @@ cdef spliced_buffer(list messages, list rows, Py_buffer* scores, log, draft, lay
                 items[index].tail_size = tail_size(items[index].received, &constant)
         if left:
             raise ValueError(f"{count} messages, {total - left} rows in them, {total} rows of scores")
-        if layout is not None:
-            found = rows_of(layout, total, count, items, False)
-            index = check_all(items, count, found, &constant)
-        else:
-            found = table = new_table(total)
-            with nogil:
-                index = measure_all(items, count, table, &constant)
+        found = locate(items, count, total, layout, &table, &constant, &index)
         if index >= 0:
             raise ValueError(f"message {index} is cut short or does not have {items[index].rows} rows")
         responses, records = make(items, count, found, &constant, <const uint8_t*> scores.buf, draft)
@@ -330,18 +338,6 @@ cdef bint measure(Item* item, Row* table, const Constant* constant) noexcept nog
     return rows == item.rows
 
 
-cdef Py_ssize_t measure_all(
-    Item* items, Py_ssize_t count, Row* table, const Constant* constant
-) noexcept nogil:
-    """Walk all messages; the index of the first that is not what the caller says, or -1."""
-    cdef Py_ssize_t index
-    for index in range(count):
-        if not measure(&items[index], table, constant):
-            return index
-        table += items[index].rows
-    return -1
-
-
 # What a layout says is looked at, not walked.
 
 
@@ -371,15 +367,19 @@ cdef bint check(Item* item, const Row* table, const Constant* constant) noexcept
     return True
 
 
-cdef Py_ssize_t check_all(
-    Item* items, Py_ssize_t count, const Row* table, const Constant* constant
+cdef Py_ssize_t first_wrong(
+    Item* items, Py_ssize_t count, const Row* known, Row* table, const Constant* constant
 ) noexcept nogil:
-    """As `measure_all`."""
-    cdef Py_ssize_t index
+    """Look at all messages by what is `known`, or, where that is NULL, walk them and fill the `table`; the index of
+    the first that is not what the caller says, or -1."""
+    cdef Py_ssize_t index, row = 0
+    cdef bint right
     for index in range(count):
-        if not check(&items[index], table, constant):
+        right = check(&items[index], known + row, constant) if known != NULL \
+            else measure(&items[index], table + row, constant)
+        if not right:
             return index
-        table += items[index].rows
+        row += items[index].rows
     return -1
 
 
